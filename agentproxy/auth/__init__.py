@@ -1,0 +1,1 @@
+"""Who is this? Keys, tokens and log-ins become principals here."""

@@ -1,0 +1,109 @@
+"""Every refusal that a client can see, said once: code, HTTP status, sentence and what to do next.
+
+A :class:`Refusal` is raised by rules and features; only the faces and the gateway turn one into bytes. The
+table :data:`KINDS` is the whole list, and the documentation of errors is made from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class RefusalKind:
+    """One row of the table of refusals.
+
+    :param code: stable machine name, never changed once released.
+    :param status: HTTP status.
+    :param error: the short sentence of the ``error`` field; the seeds' sentences where they name one.
+    :param advice: what the caller can do next, one sentence.
+    """
+
+    code: str
+    status: int
+    error: str
+    advice: str
+
+
+@dataclass(eq=False)
+class Refusal(Exception):  # noqa: N818 - the field's word for an expected "no" is not "error"
+    """An answer "no", with its reason.
+
+    :param kind: the row of :data:`KINDS` that it is.
+    :param details: what exactly was wrong with this request; names the path (``$.environment.1A``) when there is one.
+    :param session_id: the session that was asked for, when the refusal is about one.
+    :param retry_after: seconds until trying again makes sense, or None.
+    :param facts: further fields of the answer (``step``, ``exit_status``, ``output``...), JSON values only.
+    """
+
+    kind: RefusalKind
+    details: str = ""
+    session_id: str | None = None
+    retry_after: float | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        """Return the sentence of the refusal with its details."""
+        return f"{self.kind.error}: {self.details}" if self.details else self.kind.error
+
+    @property
+    def message(self) -> str:
+        """Return the ``message`` field: what happened and what to do next."""
+        return f"{self}. {self.kind.advice}" if self.kind.advice else f"{self}."
+
+
+KINDS: dict[str, RefusalKind] = {}
+
+
+def _kind(code: str, status: int, error: str, advice: str = "") -> RefusalKind:
+    if code in KINDS:
+        raise ValueError(f"two refusals have the code {code}")
+    KINDS[code] = kind = RefusalKind(code, status, error, advice)
+    return kind
+
+
+# What the request itself got wrong.
+INVALID_REQUEST = _kind("invalid_request", 400, "Invalid request format", "Correct the named field and send it again.")
+AMBIGUOUS_REQUEST = _kind(
+    "ambiguous_request", 400, "Malformed or ambiguous HTTP request", "Send one well-formed HTTP/1.1 request."
+)
+BODY_TOO_LARGE = _kind("body_too_large", 413, "Request body too large", "Send a smaller body.")
+HEAD_TOO_LARGE = _kind("head_too_large", 431, "Request head too large", "Send fewer or shorter header fields.")
+REQUEST_TIMEOUT = _kind("request_timeout", 408, "Request not complete in time", "Send the whole request at once.")
+NOT_FOUND = _kind("not_found", 404, "Not found", "See /openapi.json or docs/api.md for the routes.")
+METHOD_NOT_ALLOWED = _kind("method_not_allowed", 405, "Method not allowed", "Use a method of the Allow header.")
+
+# Who is asking.
+UNAUTHENTICATED = _kind("unauthenticated", 401, "Authentication required", "Send a valid key, token or session cookie.")
+FORBIDDEN = _kind("forbidden", 403, "Insufficient permissions", "Ask an administrator for the named permission.")
+
+# Sessions. An id that does not exist and one that the caller may not see get the same answer.
+SESSION_NOT_FOUND = _kind("session_not_found", 404, "Session not found", "List the sessions with GET /search.")
+SESSION_STARTING = _kind("session_starting", 503, "Session is still starting", "Try again in a moment.")
+SESSION_ENDED = _kind(
+    "session_ended", 502, "Session has ended", "Read its reason and log, or start it again with POST /sessions/ID/restart."
+)
+SESSION_NOT_RUNNING = _kind("session_not_running", 409, "Session is not running", "Restart it first.")
+SESSION_BUSY = _kind("session_busy", 409, "Session is busy with another change", "Try again when it has settled.")
+AGENT_UNREACHABLE = _kind(
+    "agent_unreachable", 502, "Agent server does not answer", "Look at GET /sessions/ID and its log."
+)
+AGENT_TIMEOUT = _kind("agent_timeout", 504, "Agent server did not answer in time", "Look at GET /sessions/ID and its log.")
+
+# Starting one.
+START_FAILED = _kind(
+    "start_failed", 500, "Failed to start agentapi server", "Read `step`, `exit_status` and `output`, mend the cause, start again."
+)
+START_UNAVAILABLE = _kind(
+    "start_unavailable", 503, "Failed to start agentapi server", "The server lacks something that it needs; see `details`."
+)
+START_CANCELLED = _kind("start_cancelled", 409, "Session was deleted while it started", "Start another one.")
+TOO_MANY_STARTS = _kind(
+    "too_many_starts", 429, "Too many sessions are waiting to start", "Try again after Retry-After seconds."
+)
+SHUTTING_DOWN = _kind("shutting_down", 503, "Server is shutting down", "Try again after it has restarted.")
+STORE_UNAVAILABLE = _kind(
+    "store_unavailable", 503, "The store cannot be written", "An administrator must look at the disk; running agents go on."
+)

@@ -1,0 +1,76 @@
+"""Packaging of agentproxy: the daemon, its twistd plugin, its agent server and its tools."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+
+RUNTIME = [
+    "alembic>=1.16,<2",
+    "attrs>=24",
+    "autobahn>=24.4.2",
+    "automat>=25.4",
+    "cryptography>=44",
+    "httptools>=0.6.4,<1",
+    "klein>=24.8,<26",
+    "msgspec>=0.19,<1",
+    "psutil>=6,<8",
+    "pyavt>=0.1.2,<0.2",
+    "pyte>=0.8.2,<0.9",
+    "pyyaml>=6,<7",
+    "service-identity>=24.1",
+    "sqlalchemy>=2.0.36,<3",
+    "treq>=24.9,<27",
+    "twisted[tls]>=24.11,<27",
+    "txaio>=23.1",
+]
+
+TEST = [
+    "hypothesis>=6.100,<7",
+    "pytest>=8,<10",
+    "pytest-twisted>=1.14.3,<2",
+    "pytest-timeout>=2.3,<3",
+]
+
+CHECK = [
+    "mypy>=1.15,<3",
+    "mypy-zope>=1.0.9,<2",
+    "ruff>=0.11,<1",
+    "types-PyYAML",
+    "types-psutil",
+]
+
+setup(
+    name="agentproxy",
+    version="0.1.0",
+    description="A multi-user server for coding agents that live in a terminal",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8") if (HERE / "README.md").exists() else "",
+    long_description_content_type="text/markdown",
+    license="MIT",
+    python_requires=">=3.11",
+    packages=[*find_packages(include=["agentproxy", "agentproxy.*"]), "twisted.plugins"],
+    package_dir={"twisted.plugins": "twisted_plugins"},
+    package_data={
+        "agentproxy": ["py.typed", "**/*.yaml", "**/*.sh", "**/*.html", "**/*.css", "**/*.js", "**/*.mako"],
+    },
+    install_requires=RUNTIME,
+    extras_require={"test": TEST, "check": CHECK, "dev": [*TEST, *CHECK], "postgresql": ["psycopg[binary]>=3.2,<4"]},
+    entry_points={
+        "console_scripts": [
+            "agentproxy=agentproxy.cli:main",
+            "agentproxy-embedded=agentproxy.embedded.__main__:main",
+        ]
+    },
+    zip_safe=False,
+    classifiers=[
+        "Framework :: Twisted",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Typing :: Typed",
+    ],
+)
