@@ -83,21 +83,32 @@ FORBIDDEN = _kind("forbidden", 403, "Insufficient permissions", "Ask an administ
 SESSION_NOT_FOUND = _kind("session_not_found", 404, "Session not found", "List the sessions with GET /search.")
 SESSION_STARTING = _kind("session_starting", 503, "Session is still starting", "Try again in a moment.")
 SESSION_ENDED = _kind(
-    "session_ended", 502, "Session has ended", "Read its reason and log, or start it again with POST /sessions/ID/restart."
+    "session_ended",
+    502,
+    "Session has ended",
+    "Read its reason and log, or start it again with POST /sessions/ID/restart.",
 )
 SESSION_NOT_RUNNING = _kind("session_not_running", 409, "Session is not running", "Restart it first.")
 SESSION_BUSY = _kind("session_busy", 409, "Session is busy with another change", "Try again when it has settled.")
 AGENT_UNREACHABLE = _kind(
     "agent_unreachable", 502, "Agent server does not answer", "Look at GET /sessions/ID and its log."
 )
-AGENT_TIMEOUT = _kind("agent_timeout", 504, "Agent server did not answer in time", "Look at GET /sessions/ID and its log.")
+AGENT_TIMEOUT = _kind(
+    "agent_timeout", 504, "Agent server did not answer in time", "Look at GET /sessions/ID and its log."
+)
 
 # Starting one.
 START_FAILED = _kind(
-    "start_failed", 500, "Failed to start agentapi server", "Read `step`, `exit_status` and `output`, mend the cause, start again."
+    "start_failed",
+    500,
+    "Failed to start agentapi server",
+    "Read `step`, `exit_status` and `output`, mend the cause, start again.",
 )
 START_UNAVAILABLE = _kind(
-    "start_unavailable", 503, "Failed to start agentapi server", "The server lacks something that it needs; see `details`."
+    "start_unavailable",
+    503,
+    "Failed to start agentapi server",
+    "The server lacks something that it needs; see `details`.",
 )
 START_CANCELLED = _kind("start_cancelled", 409, "Session was deleted while it started", "Start another one.")
 TOO_MANY_STARTS = _kind(
@@ -105,5 +116,8 @@ TOO_MANY_STARTS = _kind(
 )
 SHUTTING_DOWN = _kind("shutting_down", 503, "Server is shutting down", "Try again after it has restarted.")
 STORE_UNAVAILABLE = _kind(
-    "store_unavailable", 503, "The store cannot be written", "An administrator must look at the disk; running agents go on."
+    "store_unavailable",
+    503,
+    "The store cannot be written",
+    "An administrator must look at the disk; running agents go on.",
 )
