@@ -51,7 +51,17 @@ class Refusal(Exception):  # noqa: N818 - the field's word for an expected "no" 
     @property
     def message(self) -> str:
         """Return the ``message`` field: what happened and what to do next."""
-        return f"{self}. {self.kind.advice}" if self.kind.advice else f"{self}."
+        sentence = str(self).rstrip(".")
+        return f"{sentence}. {self.kind.advice}" if self.kind.advice else f"{sentence}."
+
+    def body(self) -> dict[str, Any]:
+        """Return the JSON object of the answer: the seeds' fields, then ``code``, ``message`` and the facts."""
+        shown: dict[str, Any] = {"error": self.kind.error}
+        if self.details:
+            shown["details"] = self.details
+        if self.session_id is not None:
+            shown["session_id"] = self.session_id
+        return {**shown, "code": self.kind.code, "message": self.message, **self.facts}
 
 
 KINDS: dict[str, RefusalKind] = {}

@@ -38,7 +38,7 @@ class AgentStatus(Enum):
 
 @dataclass(frozen=True, slots=True)
 class ExitStatus:
-    """How a process ended: by ``code`` or by ``signal`` (a name such as ``SIGKILL``), never both; None when not known."""
+    """How a process ended: by ``code`` or by ``signal`` (a name such as ``SIGKILL``), never both; neither when unknown."""
 
     code: int | None = None
     signal: str | None = None
