@@ -38,7 +38,7 @@ class AgentStatus(Enum):
 
 @dataclass(frozen=True, slots=True)
 class ExitStatus:
-    """How a process ended: by ``code`` or by ``signal`` (a name such as ``SIGKILL``), never both; neither when unknown."""
+    """How a process ended: by ``code`` or by ``signal`` (``SIGKILL``...), never both; neither when it is not known."""
 
     code: int | None = None
     signal: str | None = None

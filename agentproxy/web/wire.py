@@ -1,0 +1,140 @@
+"""Request bodies and query strings into typed values, and their faults into refusals that name the path.
+
+Every fault is ``INVALID_REQUEST`` (400) whose details start with a JSON path such as ``$.environment.1A``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from typing import Any, TypeVar
+
+import msgspec
+from twisted.web.iweb import IRequest
+
+from agentproxy.errors import INVALID_REQUEST, Refusal
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+_PATH = re.compile(r"^(?P<sentence>.*?) - at `(?P<path>\$[^`]*)`$", re.DOTALL)
+_UNKNOWN = re.compile(r"^Object contains unknown field `(?P<name>.*)`$", re.DOTALL)
+
+
+def invalid(path: str, sentence: str) -> Refusal:
+    """Return the refusal of a value at ``path``."""
+    return Refusal(INVALID_REQUEST, f"{path}: {sentence}")
+
+
+def body(request: IRequest, shape: type[T]) -> T:
+    """Return the JSON body of ``request`` as ``shape``; an empty body is an empty object.
+
+    :raises Refusal: the body is not JSON, or not of that shape.
+    """
+    content = request.content
+    data: bytes = content.read() if content is not None else b""
+    return decode(data, shape)
+
+
+def decode(data: bytes, shape: type[T]) -> T:
+    """Return ``data`` as ``shape``; see :func:`body`."""
+    try:
+        return msgspec.json.decode(data if data.strip() else b"{}", type=shape)
+    except msgspec.ValidationError as error:
+        raise _shape_fault(str(error), data, shape) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise invalid("$", f"expected a JSON object ({_lower(str(error))})") from None
+
+
+def _lower(text: str) -> str:
+    return text[:1].lower() + text[1:]
+
+
+def _shape_fault(text: str, data: bytes, shape: type[msgspec.Struct]) -> Refusal:
+    match = _PATH.match(text)
+    sentence, path = (match["sentence"], match["path"]) if match else (text, "$")
+    unknown = _UNKNOWN.match(sentence)
+    if unknown:
+        name = unknown["name"]
+        near = difflib.get_close_matches(name, _fields_at(shape, path), n=1)
+        hint = f", did you mean {near[0]}?" if near else ""
+        return invalid(f"{path}.{name}", f"unknown field{hint}")
+    return invalid(_whole_path(path, data), _lower(sentence.replace("`", "")))
+
+
+def _fields_at(shape: type[msgspec.Struct], path: str) -> list[str]:
+    """Return the field names of the object at ``path`` (``$`` or ``$.name``; our bodies nest no deeper)."""
+    fields = {field.encode_name: field.type for field in msgspec.structs.fields(shape)}
+    name = path.removeprefix("$").lstrip(".")
+    if not name:
+        return list(fields)
+    inner = fields.get(name)
+    for option in getattr(inner, "__args__", (inner,)):
+        if isinstance(option, type) and issubclass(option, msgspec.Struct):
+            return [field.encode_name for field in msgspec.structs.fields(option)]
+    return []
+
+
+def _whole_path(path: str, data: bytes) -> str:
+    """Return ``path`` with msgspec's ``[...]`` (some key of a map) replaced by the key that is at fault."""
+    prefix, mark, rest = path.partition("[...]")
+    if not mark or rest:
+        return path
+    value: Any = msgspec.json.decode(data)
+    for name in prefix.removeprefix("$").strip(".").split("."):
+        value = value.get(name) if isinstance(value, dict) else None
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if not isinstance(item, str):
+                return f"{prefix}.{key}"
+    return path
+
+
+def query(request: IRequest) -> dict[str, str]:
+    """Return the query of ``request``, the first value of each name.
+
+    :raises Refusal: a name or value is not UTF-8.
+    """
+    found: dict[str, str] = {}
+    for name, values in (request.args or {}).items():
+        try:
+            found[name.decode()] = values[0].decode()
+        except UnicodeDecodeError:
+            raise Refusal(INVALID_REQUEST, "the query must be UTF-8") from None
+    return found
+
+
+def whole_number(values: dict[str, str], name: str, default: int, low: int, high: int) -> int:
+    """Return the query value ``name`` as an integer from ``low`` to ``high``.
+
+    :raises Refusal: it is something else.
+    """
+    text = values.get(name)
+    if text is None:
+        return default
+    if not re.fullmatch(r"\d{1,9}", text) or not low <= int(text) <= high:
+        raise invalid(name, f"expected a whole number from {low} to {high}, got {text!r}")
+    return int(text)
+
+
+def one_of(values: dict[str, str], name: str, default: str, choices: tuple[str, ...]) -> str:
+    """Return the query value ``name``, one of ``choices``.
+
+    :raises Refusal: it is something else.
+    """
+    text = values.get(name, default)
+    if text not in choices:
+        raise invalid(name, f"expected one of {', '.join(choices)}, got {text!r}")
+    return text
+
+
+def truth(values: dict[str, str], name: str) -> bool:
+    """Return whether the query says yes to ``name`` (present without a value, ``1``, ``true``, ``yes``).
+
+    :raises Refusal: it is something else.
+    """
+    text = values.get(name)
+    if text is None or text.lower() in ("0", "false", "no"):
+        return False
+    if text.lower() in ("", "1", "true", "yes"):
+        return True
+    raise invalid(name, f"expected true or false, got {text!r}")
