@@ -124,6 +124,9 @@ START_CANCELLED = _kind("start_cancelled", 409, "Session was deleted while it st
 TOO_MANY_STARTS = _kind(
     "too_many_starts", 429, "Too many sessions are waiting to start", "Try again after Retry-After seconds."
 )
+INTERNAL_ERROR = _kind(
+    "internal_error", 500, "Internal server error", "The server's log has the reason; tell an administrator."
+)
 SHUTTING_DOWN = _kind("shutting_down", 503, "Server is shutting down", "Try again after it has restarted.")
 STORE_UNAVAILABLE = _kind(
     "store_unavailable",
@@ -131,3 +134,13 @@ STORE_UNAVAILABLE = _kind(
     "The store cannot be written",
     "An administrator must look at the disk; running agents go on.",
 )
+
+
+def table() -> str:
+    """Return the table of all refusals in Markdown, as ``docs/errors.md`` shows it."""
+    rows = [f"| `{kind.code}` | {kind.status} | {kind.error} | {kind.advice} |" for kind in KINDS.values()]
+    return "\n".join(["| `code` | Status | `error` | What to do |", "|---|---|---|---|", *rows])
+
+
+if __name__ == "__main__":
+    print(table())  # noqa: T201 - this is the command that fills docs/errors.md

@@ -67,7 +67,9 @@ def complaint(part: str, other: str) -> str | None:
     if {part, other} in STRANGERS:
         return f"{part} and {other} do not know each other: let features/ or service.py bring them together"
     if LEVEL[other] >= LEVEL[part]:
-        return f"{part} (layer {LEVEL[part]}) may import only from layers below; move the code or pass it as an argument"
+        return (
+            f"{part} (layer {LEVEL[part]}) may import only from layers below; move the code or pass it as an argument"
+        )
     return None
 
 

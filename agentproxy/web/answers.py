@@ -8,32 +8,28 @@ from typing import Any
 import msgspec
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web.iweb import IRequest
+from twisted.web.http import Request
 
-from agentproxy.errors import METHOD_NOT_ALLOWED, NOT_FOUND, Refusal, RefusalKind
+from agentproxy.errors import INTERNAL_ERROR, METHOD_NOT_ALLOWED, NOT_FOUND, Refusal
 
 log = Logger()
 
-INTERNAL = RefusalKind(
-    "internal_error", 500, "Internal server error", "The server's log has the reason; tell an administrator."
-)
 
-
-def answer(request: IRequest, payload: Any, status: int = 200) -> bytes:
+def answer(request: Request, payload: Any, status: int = 200) -> bytes:
     """Set status and content type on ``request`` and return ``payload`` as JSON."""
     request.setResponseCode(status)
-    request.setHeader("content-type", "application/json")
+    request.responseHeaders.setRawHeaders("content-type", ["application/json"])
     return msgspec.json.encode(payload)
 
 
-def refuse(request: IRequest, refusal: Refusal) -> bytes:
+def refuse(request: Request, refusal: Refusal) -> bytes:
     """Return the seeds' error shape for ``refusal``, with ``Retry-After`` where it has one."""
     if refusal.retry_after is not None:
-        request.setHeader("retry-after", str(max(1, math.ceil(refusal.retry_after))))
+        request.responseHeaders.setRawHeaders("retry-after", [str(max(1, math.ceil(refusal.retry_after)))])
     return answer(request, refusal.body(), refusal.kind.status)
 
 
-def answer_failure(request: IRequest, failure: Failure) -> bytes:
+def answer_failure(request: Request, failure: Failure) -> bytes:
     """Return the answer for whatever a route raised: a refusal as it is, a routing error as 404 or 405, else 500 and a log."""
     error = failure.value
     if isinstance(error, Refusal):
@@ -43,7 +39,7 @@ def answer_failure(request: IRequest, failure: Failure) -> bytes:
         return refuse(request, Refusal(NOT_FOUND, f"no route for {_path(request)}"))
     if code == 405:
         methods = sorted(m for m in (getattr(error, "valid_methods", None) or ()) if m != "HEAD")
-        request.setHeader("allow", ", ".join(methods))
+        request.responseHeaders.setRawHeaders("allow", [", ".join(methods)])
         return refuse(request, Refusal(METHOD_NOT_ALLOWED, f"{_path(request)} takes {', '.join(methods)}"))
     log.failure(
         "A request failed: {method} {path}",
@@ -51,8 +47,9 @@ def answer_failure(request: IRequest, failure: Failure) -> bytes:
         method=request.method.decode("ascii", "replace"),
         path=_path(request),
     )
-    return refuse(request, Refusal(INTERNAL))
+    return refuse(request, Refusal(INTERNAL_ERROR))
 
 
-def _path(request: IRequest) -> str:
-    return request.path.decode("utf-8", "replace")[:200]
+def _path(request: Request) -> str:
+    path: bytes = request.path
+    return path.decode("utf-8", "replace")[:200]

@@ -1,0 +1,37 @@
+"""Docs against code: what is documented exists, and what exists is documented."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from agentproxy import errors
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def test_the_table_of_errors_is_the_one_of_the_code() -> None:
+    """docs/errors.md holds exactly the table that errors.py makes; `python -m agentproxy.errors` prints it."""
+    text = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
+    assert errors.table() in text, "paste the output of `python -m agentproxy.errors` into docs/errors.md"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    """Every relative link of a page names a file that exists."""
+    links = re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text(encoding="utf-8"))
+    missing = [link for link in links if not (page.parent / link).exists()]
+    assert not missing
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_named_files_exist(page: Path) -> None:
+    """Every file of the project that a page names in back quotes exists."""
+    named = re.findall(
+        r"`((?:agentproxy|scripts|tests|conf|docs|twisted_plugins)/[\w./-]*)`", page.read_text(encoding="utf-8")
+    )
+    missing = [name for name in named if not (ROOT / name).exists()]
+    assert not missing
