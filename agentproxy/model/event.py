@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -22,3 +22,13 @@ class Event:
     kind: str
     time: datetime
     data: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class NewEvent:
+    """One thing that happened, before the journal has numbered it. The fields are those of :class:`Event`."""
+
+    session_id: str
+    kind: str
+    time: datetime
+    data: Mapping[str, Any] = field(default_factory=dict)

@@ -10,7 +10,7 @@ import re
 from typing import Any, TypeVar
 
 import msgspec
-from twisted.web.iweb import IRequest
+from twisted.web.http import Request
 
 from agentproxy.errors import INVALID_REQUEST, Refusal
 
@@ -25,7 +25,7 @@ def invalid(path: str, sentence: str) -> Refusal:
     return Refusal(INVALID_REQUEST, f"{path}: {sentence}")
 
 
-def body(request: IRequest, shape: type[T]) -> T:
+def body(request: Request, shape: type[T]) -> T:
     """Return the JSON body of ``request`` as ``shape``; an empty body is an empty object.
 
     :raises Refusal: the body is not JSON, or not of that shape.
@@ -89,7 +89,7 @@ def _whole_path(path: str, data: bytes) -> str:
     return path
 
 
-def query(request: IRequest) -> dict[str, str]:
+def query(request: Request) -> dict[str, str]:
     """Return the query of ``request``, the first value of each name.
 
     :raises Refusal: a name or value is not UTF-8.

@@ -1,0 +1,227 @@
+"""The driver of coder/agentapi, and of everything that speaks its contract.
+
+Routes used: ``GET /status``, ``GET /messages``, ``POST /message``, ``GET /events`` and ``GET /internal/screen``. A message
+that was not taken is answered with 500 and a sentence; which sentence means what was measured on version 0.12.1.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from twisted.internet.defer import Deferred, TimeoutError
+
+from agentproxy.agents.connection import Answer, Connection, NotAnswered, NotConnected
+from agentproxy.agents.driver import (
+    AgentEvent,
+    Busy,
+    ErrorEvent,
+    EventSink,
+    ExitEvent,
+    MessageEvent,
+    Outcome,
+    Refused,
+    Sent,
+    StatusEvent,
+    Subscription,
+    TypedNotEntered,
+    Unknown,
+    Unreachable,
+)
+from agentproxy.agents.sse import EventParser, EventTooLarge, ServerSentEvent
+from agentproxy.errors import AGENT_TIMEOUT, AGENT_UNREACHABLE, Refusal
+from agentproxy.model.backend import Backend
+from agentproxy.model.message import Message
+from agentproxy.model.session import AgentStatus
+
+READ_DEADLINE = 5.0
+PROBE_DEADLINE = 1.0
+
+
+def without_padding(text: str) -> str:
+    """Return *text* without the spaces that pad each row to the terminal's width."""
+    return "\n".join(row.rstrip(" ") for row in text.split("\n"))
+
+
+def _message(given: Mapping[str, Any], content: str) -> Message:
+    return Message(
+        int(given["id"]),
+        str(given["role"]),
+        without_padding(str(given[content])),
+        datetime.fromisoformat(given["time"]),
+    )
+
+
+def understand(event: ServerSentEvent) -> AgentEvent | None:
+    """Return what one event of ``/events`` says, None for an event of an unknown name.
+
+    :raises ValueError, KeyError, TypeError: it is not what the contract says.
+    """
+    data = json.loads(event.data)
+    if event.name == "status_change":
+        return StatusEvent(AgentStatus(data["status"]))
+    if event.name == "message_update":
+        return MessageEvent(_message(data, "message"))
+    if event.name == "agent_error":
+        return ErrorEvent(str(data["message"]), str(data["level"]), datetime.fromisoformat(data["time"]))
+    if event.name == "agent_exited":
+        return ExitEvent(str(data.get("message") or "the agent has ended"))
+    return None
+
+
+def _sentences(body: bytes) -> str:
+    """Return what an error answer says: its detail and the messages of its errors."""
+    try:
+        problem = json.loads(body)
+        errors = [str(error.get("message", "")) for error in problem.get("errors") or ()]
+        return "; ".join(filter(None, [str(problem.get("detail", "")), *errors]))
+    except (ValueError, AttributeError):
+        return body[:200].decode("utf-8", "replace").strip()
+
+
+def outcome_of(answer: Answer) -> Outcome:
+    """Return what the answer to ``POST /message`` allows to do next."""
+    if answer.status == 200:
+        return Sent()
+    why = _sentences(answer.body)
+    if "waiting for user input" in why:
+        return Busy()
+    if "screen to stabilize" in why:
+        return TypedNotEntered()
+    if "must not be empty" in why or "must be trimmed" in why or 400 <= answer.status < 500:
+        return Refused(why or f"status {answer.status}")
+    return Unknown(why or f"status {answer.status}")
+
+
+class _Reading:
+    """One stream on its way to a sink."""
+
+    def __init__(self, connection: Connection, path: str, sink: EventSink) -> None:
+        self._sink = sink
+        self._parser = EventParser()
+        self._stream = connection.stream(path, sink.opened, self._feed, sink.closed)
+
+    def close(self) -> None:
+        """End it; the sink hears nothing more."""
+        self._stream.close()
+
+    def _feed(self, data: bytes) -> None:
+        try:
+            for raw in self._parser.feed(data):
+                event = understand(raw)
+                if event is not None and not self._stream.is_closed:
+                    self._sink.event(event)
+        except EventTooLarge:
+            self._give_up("an event is larger than the limit")
+        except (ValueError, KeyError, TypeError) as error:
+            self._give_up(f"an event is not what the contract says: {error!r}")
+
+    def _give_up(self, why: str) -> None:
+        if not self._stream.is_closed:
+            self._stream.close()
+            self._sink.closed(why)
+
+
+class AgentapiDriver:
+    """Speaks to one coder/agentapi. See :class:`agentproxy.agents.driver.AgentServerDriver`.
+
+    :param reactor: connects and keeps the deadlines.
+    """
+
+    def __init__(self, reactor: Any, backend: Backend) -> None:
+        self._reactor = reactor
+        self._connection = Connection(reactor, backend)
+
+    async def status(self) -> AgentStatus:
+        """Return what the agent server says of its agent; blocks while a message is typed."""
+        return AgentStatus((await self._read("/status"))["status"])
+
+    async def messages(self) -> tuple[Message, ...]:
+        """Return the whole transcript; blocks while a message is typed."""
+        return tuple(_message(one, "content") for one in (await self._read("/messages"))["messages"])
+
+    async def send_user(self, text: str, deadline: float) -> Outcome:
+        """Type *text* and enter it. Past the deadline nothing is known, and the agent server may be locked for ever."""
+        return await self._type(text, "user", deadline)
+
+    async def send_raw(self, keys: str, deadline: float = READ_DEADLINE) -> Outcome:
+        """Write *keys* to the terminal; waits behind a message that is being typed."""
+        return await self._type(keys, "raw", deadline)
+
+    async def interrupt(self, keys: Sequence[str]) -> Outcome:
+        """Write the interrupt keys one after the other; stops at the first that is not taken."""
+        outcome: Outcome = Refused("the agent has no interrupt keys")
+        for key in keys:
+            outcome = await self.send_raw(key)
+            if not isinstance(outcome, Sent):
+                break
+        return outcome
+
+    async def screen(self) -> str:
+        """Return the screen: the first event of ``/internal/screen``, which is sent at once."""
+        found: Deferred[str] = Deferred()
+        parser = EventParser()
+
+        def feed(data: bytes) -> None:
+            for event in parser.feed(data):
+                if event.name == "screen" and not found.called:
+                    found.callback(str(json.loads(event.data)["screen"]))
+
+        def ended(why: str) -> None:
+            if not found.called:
+                found.errback(Refusal(AGENT_UNREACHABLE, why))
+
+        stream = self._connection.stream("/internal/screen", lambda: None, feed, ended)
+        try:
+            return without_padding(await found.addTimeout(READ_DEADLINE, self._reactor))
+        except TimeoutError as error:
+            raise Refusal(AGENT_TIMEOUT, "the screen was not shown in time") from error
+        finally:
+            stream.close()
+
+    def events(self, sink: EventSink) -> Subscription:
+        """Open ``/events``: the replay of all messages, one status, the last errors, then what happens."""
+        return _Reading(self._connection, "/events", sink)
+
+    async def answers(self) -> bool:
+        """Return whether ``GET /status`` is answered as the contract says."""
+        try:
+            answer = await self._connection.get("/status", PROBE_DEADLINE)
+            return answer.status == 200 and "status" in json.loads(answer.body)
+        except (NotConnected, NotAnswered, ValueError, TypeError):
+            return False
+
+    async def close(self) -> None:
+        """End every connection and stream."""
+        await self._connection.close()
+
+    async def _read(self, path: str) -> Any:
+        answer = await self._ask(lambda: self._connection.get(path, READ_DEADLINE))
+        if answer.status != 200:
+            raise Refusal(AGENT_UNREACHABLE, f"GET {path} was answered with {answer.status}: {_sentences(answer.body)}")
+        try:
+            return json.loads(answer.body)
+        except ValueError as error:
+            raise Refusal(AGENT_UNREACHABLE, f"GET {path} was not answered with JSON") from error
+
+    async def _ask(self, ask: Callable[[], Any]) -> Answer:
+        try:
+            answer: Answer = await ask()
+            return answer
+        except NotConnected as error:
+            raise Refusal(AGENT_UNREACHABLE, str(error)) from error
+        except NotAnswered as error:
+            raise Refusal(AGENT_TIMEOUT if error.late else AGENT_UNREACHABLE, str(error)) from error
+
+    async def _type(self, text: str, kind: str, deadline: float) -> Outcome:
+        return await self._post("/message", json.dumps({"content": text, "type": kind}).encode(), deadline)
+
+    async def _post(self, path: str, body: bytes, deadline: float) -> Outcome:
+        try:
+            return outcome_of(await self._connection.post(path, body, deadline))
+        except NotConnected as error:
+            return Unreachable(str(error))
+        except NotAnswered as error:
+            return Unknown(str(error))

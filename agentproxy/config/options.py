@@ -1,0 +1,162 @@
+"""The tree of options: names, types, defaults, and what each one means. Nothing here reads files or the environment."""
+
+# ruff: noqa: RUF009 - `option` and its siblings return dataclass fields
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from agentproxy.config.auth_options import (
+    AuthOptions,
+    GitHubOptions,
+    KeyOptions,
+    OAuthOptions,
+    StaticOptions,
+    TeamRole,
+    UserMapping,
+)
+from agentproxy.config.fields import NOTHING, Rule, are_networks, are_origins, is_port, option, required, section
+from agentproxy.config.session_options import (
+    COUNT,
+    POSITIVE,
+    AgentOptions,
+    LimitOptions,
+    RoleEnvFileOptions,
+    SessionOptions,
+)
+
+__all__ = [
+    "AgentOptions",
+    "AuthOptions",
+    "Config",
+    "GatewayOptions",
+    "GitHubOptions",
+    "KeyOptions",
+    "LimitOptions",
+    "ListenerOptions",
+    "LogOptions",
+    "OAuthOptions",
+    "RoleEnvFileOptions",
+    "SessionOptions",
+    "StaticOptions",
+    "StoreOptions",
+    "TeamRole",
+    "UserMapping",
+]
+
+PORT: Rule = {"expected": "a port from 0 to 65535", "check": is_port}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListenerOptions:
+    """One place to listen at."""
+
+    endpoint: str = required(
+        "Twisted endpoint string: `tcp:8080:interface=127.0.0.1`, `unix:/run/agentproxy.sock`, ..."
+    )
+    faces: tuple[Literal["xapi"], ...] = option(("xapi",), "The HTTP dialects that it serves.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayOptions:
+    """Forwarding of requests to the agent servers."""
+
+    start_wait: float = option(
+        10.0, "How long a request waits for a session that starts; then 503.", unit="seconds", **COUNT
+    )
+    connect_timeout: float = option(5.0, "Until an agent server takes the connection.", unit="seconds", **POSITIVE)
+    first_byte_timeout: float = option(60.0, "Until an agent server begins its answer.", unit="seconds", **POSITIVE)
+    idle_timeout: float = option(
+        300.0, "Without a byte in either direction, then the connection is closed.", unit="seconds", **POSITIVE
+    )
+    keepalive: float = option(
+        15.0, "Silence after which an event stream gets a comment line; 0 for never.", unit="seconds", **COUNT
+    )
+    max_head_bytes: int = option(65536, "Size of a request head; more is 431.", unit="bytes", **POSITIVE)
+    max_headers: int = option(200, "Header fields of a request; more is 431.", **POSITIVE)
+    head_timeout: float = option(20.0, "Until a request head is complete; then 408.", unit="seconds", **POSITIVE)
+    body_timeout: float = option(60.0, "Silence within a request body; then 408.", unit="seconds", **POSITIVE)
+    pool_per_backend: int = option(32, "Idle connections kept for each agent server.", **COUNT)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreOptions:
+    """Where sessions and their history are kept."""
+
+    url: str | None = option(
+        None,
+        "`sqlite:///FILE` or `postgresql://USER:PASSWORD@HOST/NAME`; SQLite in `data_dir` when missing.",
+        secret=True,
+    )
+    synchronous: Literal["normal", "full"] = option(
+        "normal", "SQLite: `full` survives a power cut too, at the cost of one disk flush for each commit."
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogOptions:
+    """The server's log."""
+
+    format: Literal["text", "json"] = option("text", "`text` for people, `json` one object a line.")
+    level: Literal["debug", "info", "warn", "error"] = option("info", "The least important line that is written.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Everything that can be configured."""
+
+    listen: str = option(
+        "127.0.0.1", "Address to listen at.", danger="Any other address than loopback lets other machines in."
+    )
+    port: int = option(8080, "Port to listen at; 0 takes a free one.", **PORT)
+    listeners: tuple[ListenerOptions, ...] = option(
+        (), "Listen at these endpoints instead of `listen` and `port`: a list of `{endpoint, faces}`."
+    )
+    trusted_proxies: tuple[str, ...] = option(
+        (),
+        "Addresses or networks whose `X-Forwarded-*` headers are believed.",
+        danger="Who is in this list can claim any address.",
+        expected="addresses or networks such as 10.0.0.0/8",
+        check=are_networks,
+    )
+    allowed_origins: tuple[str, ...] = option(
+        (),
+        "Browser origins that may use the API (also `ALLOWED_ORIGINS`); only loopback when empty.",
+        danger="`*` lets every web page that a user visits use the API.",
+        expected="origins such as https://app.example.org",
+        check=are_origins,
+    )
+    data_dir: Path = required(
+        "Where everything is kept: the store, HOMEs, session directories.",
+        shown_default="$XDG_STATE_HOME/agentproxy or ~/.local/state/agentproxy; for root /var/lib/agentproxy",
+    )
+    runtime_dir: Path = required(
+        "Where UNIX sockets are; a short path.",
+        shown_default="`run` in `data_dir`, or a folder of the temporary directory when that is too long",
+    )
+    start_port: int = option(9000, "First port for agent servers.", **PORT)
+    end_port: int = option(65535, "Last port for agent servers.", **PORT)
+    agent_server: Literal["auto", "embedded", "agentapi"] = option(
+        "auto",
+        "The program around each agent: our own, or `agentapi` from PATH; `auto` is our own where it is there.",
+        danger="`agentapi` listens on all interfaces and asks nobody: fence its ports.",
+    )
+    agent_server_listen: Literal["tcp", "unix"] = option("tcp", "How our own agent server listens.")
+    agentapi_command: str = option("agentapi", "Name or path of the `agentapi` program.")
+    default_agent: str = option("auto", "Agent of a request that names none; `auto`: the first on PATH, else `demo`.")
+    agents: Mapping[str, AgentOptions] = option(NOTHING, "Changes to the catalogue of agents, by name.")
+    allow_commands: bool = option(
+        False, "Let requests bring a command of their own.", danger="Whoever may start a session may run anything."
+    )
+    scripts: Mapping[str, Path] = option(NOTHING, "Further start-up scripts: name to path.")
+    role_env_files: RoleEnvFileOptions = section(RoleEnvFileOptions, "Environment files by role.")
+    sessions: SessionOptions = section(SessionOptions, "How sessions start, live and end.")
+    auth: AuthOptions = section(AuthOptions, "Who is let in.")
+    auth_config_file: Path | None = option(
+        None, "YAML or JSON file whose `github.user_mapping` replaces that of `auth`."
+    )
+    gateway: GatewayOptions = section(GatewayOptions, "Forwarding of requests to the agent servers.")
+    store: StoreOptions = section(StoreOptions, "Where sessions and their history are kept.")
+    log: LogOptions = section(LogOptions, "The server's log.")

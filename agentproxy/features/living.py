@@ -1,0 +1,184 @@
+"""One living session: what its supervisor and its observer report becomes its record, its events and the answers to waits.
+
+The record in memory is ahead of the store by the writes under way; they are made in order, one after the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from twisted.internet.defer import Deferred, DeferredLock
+from twisted.logger import Logger
+
+from agentproxy.agents.driver import AgentServerDriver
+from agentproxy.features.observing import Observer
+from agentproxy.model.backend import Backend
+from agentproxy.model.event import NewEvent
+from agentproxy.model.message import Message
+from agentproxy.model.session import AgentStatus, EndReason, Ending, Incarnation, Phase, Session
+from agentproxy.runtime.supervisor import Supervisor
+from agentproxy.store import Store
+
+log = Logger()
+
+
+class LivingSession:
+    """The witness of one incarnation and the sink of its observer.
+
+    :param session: the committed record.
+    :param make_driver: makes the driver of the agent server that answers at a backend.
+    :param on_ended: called once, when the end is recorded in memory.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        store: Store,
+        make_driver: Callable[[Backend], AgentServerDriver],
+        make_observer: Callable[[AgentServerDriver, LivingSession], Observer],
+        on_ended: Callable[[LivingSession], None],
+    ) -> None:
+        self.record = session
+        self.backend: Backend | None = None
+        self.driver: AgentServerDriver | None = None
+        self.observer: Observer | None = None
+        self.agent_status: AgentStatus | None = None
+        self.supervisor: Supervisor | None = None
+        self._store = store
+        self._make_driver = make_driver
+        self._make_observer = make_observer
+        self._on_ended = on_ended
+        self._writes = DeferredLock()
+        self._decided: list[Deferred[None]] = []
+
+    # -- commands
+
+    def start(self) -> None:
+        """Begin the life."""
+        assert self.supervisor is not None
+        self.supervisor.start()
+
+    def stop(self, reason: EndReason, sentence: str) -> Deferred[Ending]:
+        """End the life and return a Deferred that fires when the process group is gone."""
+        assert self.supervisor is not None
+        return self.supervisor.stop(reason, sentence)
+
+    def kill(self) -> None:
+        """End every process at once."""
+        assert self.supervisor is not None
+        self.supervisor.kill_now()
+
+    @property
+    def queue_position(self) -> int | None:
+        """Return the place in the queue of starts, from 1, or None when it waits no more."""
+        return self.supervisor.queue_position if self.supervisor is not None else None
+
+    # -- the witness of the supervisor
+
+    def entered(self, phase: Phase) -> None:
+        """Record a phase; the end is recorded by :meth:`ended`."""
+        if phase is Phase.ENDED or phase is self.record.phase:
+            return
+        self.change({"phase": phase}, f"session.{phase.value}", {"incarnation": self.record.incarnation})
+
+    def step(self, name: str, facts: Mapping[str, Any]) -> None:
+        """Record one step of a start as an event."""
+        self.tell("session.step", {"step": name, **facts})
+
+    async def about_to_exec(self, incarnation: Incarnation) -> None:
+        """Commit what is needed to find the incarnation again."""
+        await self._in_order(self._store.add_incarnation(incarnation))
+
+    async def executed(self, incarnation: Incarnation) -> None:
+        """Commit the process of the incarnation."""
+        changes = {"pid": incarnation.pid, "start_ticks": incarnation.start_ticks, "cgroup": incarnation.cgroup}
+        await self._in_order(self._store.change_incarnation(incarnation.session_id, incarnation.number, changes))
+
+    def ready(self, backend: Backend) -> None:
+        """Take the agent server's address into use and begin to observe it."""
+        self.backend = backend
+        now = datetime.now(UTC)
+        self.change({"phase": Phase.READY, "port": backend.port, "ready_at": now}, "session.ready", {"port": backend.port})
+        self.driver = self._make_driver(backend)
+        self.observer = self._make_observer(self.driver, self)
+        self._settle()
+
+    def ended(self, ending: Ending) -> None:
+        """Record the end and stop observing."""
+        self.backend = None
+        self.agent_status = None
+        if self.observer is not None:
+            self.observer.close()
+        now = datetime.now(UTC)
+        facts = {"reason": ending.reason.value, "sentence": ending.sentence, "step": ending.step}
+        self.change({"phase": Phase.ENDED, "ending": ending, "ended_at": now}, "session.ended", facts)
+        number = self.record.incarnation
+        self._background(self._store.change_incarnation(self.record.id, number, {"ended_at": now, "ending": ending}))
+        self._settle()
+        self._on_ended(self)
+
+    # -- the sink of the observer
+
+    def status_changed(self, status: AgentStatus) -> None:
+        """Record what the agent server says of its agent."""
+        self.agent_status = status
+        self.tell("agent.status", {"status": status.value})
+
+    def message_changed(self, message: Message) -> None:
+        """Keep the latest revision of a message."""
+        self._background(self._store.put_messages(self.record.id, [message]))
+
+    def agent_error(self, text: str, level: str) -> None:
+        """Record an error that the agent server reports."""
+        self.tell("agent.error", {"message": text, "level": level})
+
+    def connection_changed(self, connected: bool, why: str) -> None:
+        """Log the loss of the event stream; the observer connects again by itself."""
+        if not connected and self.record.phase is Phase.READY:
+            log.info("The event stream of session {session} broke: {why}", session=self.record.id, why=why)
+
+    # -- waits and writes
+
+    def decided(self) -> Deferred[None]:
+        """Return a Deferred that fires when the session is ready or ended; cancelling it forgets it."""
+        waiting: Deferred[None] = Deferred(lambda gone: self._decided.remove(gone) if gone in self._decided else None)
+        if self.record.phase in (Phase.READY, Phase.ENDED):
+            waiting.callback(None)
+        else:
+            self._decided.append(waiting)
+        return waiting
+
+    def _settle(self) -> None:
+        waiting, self._decided = self._decided, []
+        for one in waiting:
+            one.callback(None)
+
+    def change(self, changes: Mapping[str, Any], kind: str, facts: Mapping[str, Any]) -> Deferred[Any]:
+        """Change the record, now in memory and in order in the store, with an event that says so."""
+        changed = {**changes, "updated_at": datetime.now(UTC)}
+        self.record = replace(self.record, **changed)
+        event = NewEvent(self.record.id, kind, changed["updated_at"], dict(facts))
+        return self._background(
+            self._store.change_session(self.record.id, changed, [event])
+        )
+
+    def tell(self, kind: str, facts: Mapping[str, Any]) -> None:
+        """Append an event of this session."""
+        self._background(self._store.append([NewEvent(self.record.id, kind, datetime.now(UTC), dict(facts))]))
+
+    def written(self) -> Deferred[Any]:
+        """Return a Deferred that fires when everything reported so far has been written."""
+        return self._writes.run(lambda: None)
+
+    async def _in_order(self, write: Any) -> Any:
+        return await self._writes.run(lambda: Deferred.fromCoroutine(write))
+
+    def _background(self, write: Any) -> Deferred[Any]:
+        done = Deferred.fromCoroutine(self._in_order(write))
+        done.addErrback(
+            lambda failure: log.failure("Session {session} could not be recorded", failure, session=self.record.id)
+        )
+        return done

@@ -1,0 +1,137 @@
+"""The two agent servers, and what differs between them: command line, door, and how each is stopped."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from agentproxy.errors import START_UNAVAILABLE, Refusal
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """What an agent server is told.
+
+    :param agent_type: the agentapi type of the agent, ``custom`` when it has none.
+    :param door_file: file with the secret that callers must send, for one with a door.
+    :param end_record: file in which it writes how it ended, for one that can.
+    :param width: columns of the agent's terminal.
+    :param height: rows of the agent's terminal.
+    """
+
+    port: int
+    agent_type: str
+    door_file: Path
+    end_record: Path
+    width: int = 80
+    height: int = 1000
+
+
+class AgentServer(Protocol):
+    """One kind of agent server.
+
+    ``grace`` is how long, in seconds, it may take to end after its one ``stop_signal``.
+    """
+
+    @property
+    def name(self) -> str:
+        """Return the name that the configuration and the records use."""
+
+    @property
+    def has_door(self) -> bool:
+        """Return whether it demands the secret of its incarnation."""
+
+    @property
+    def stop_signal(self) -> signal.Signals:
+        """Return the signal that ends it; it must be sent once only."""
+
+    @property
+    def grace(self) -> float:
+        """Return the seconds that it may take to end."""
+
+    def command(self, serving: Serving) -> tuple[str, ...]:
+        """Return the argv in front of the agent's own, the ``--`` included."""
+
+
+@dataclass(frozen=True, slots=True)
+class AgentapiServer:
+    """The real agentapi (coder/agentapi).
+
+    It listens on all interfaces and asks nobody. A second signal while it stops kills it and leaves the agent alive; a
+    stop takes up to 5 s for a request under way and another 5 s for an agent that ignores SIGINT.
+    """
+
+    program: str
+    name: str = "agentapi"
+    has_door: bool = False
+    stop_signal: signal.Signals = signal.SIGTERM
+    grace: float = 11
+
+    def command(self, serving: Serving) -> tuple[str, ...]:
+        """Return the argv in front of the agent's own."""
+        return (self.program, "server", *_flags(serving), "--")
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedServer:
+    """The built-in agent server: loopback only, with a door and an end record."""
+
+    python: str = sys.executable
+    name: str = "embedded"
+    has_door: bool = True
+    stop_signal: signal.Signals = signal.SIGTERM
+    grace: float = 11
+
+    def command(self, serving: Serving) -> tuple[str, ...]:
+        """Return the argv in front of the agent's own."""
+        files = ("--door-file", str(serving.door_file), "--end-file", str(serving.end_record))
+        return (self.python, "-m", "agentproxy.embedded", "server", *_flags(serving), *files, "--")
+
+
+def _flags(serving: Serving) -> tuple[str, ...]:
+    return (
+        f"--port={serving.port}",
+        f"--type={serving.agent_type}",
+        f"--term-width={serving.width}",
+        f"--term-height={serving.height}",
+    )
+
+
+def embedded_exists() -> bool:
+    """Return whether this installation has the embedded agent server."""
+    return importlib.util.find_spec("agentproxy.embedded") is not None
+
+
+def resolve(
+    choice: str,
+    which: Callable[[str], str | None] = shutil.which,
+    embedded: Callable[[], bool] = embedded_exists,
+) -> AgentServer:
+    """Return the agent server of a configuration's choice.
+
+    :param choice: ``auto`` (the embedded one where it exists, else agentapi), ``embedded`` or ``agentapi``.
+    :param which: finds a program on ``PATH``.
+    :param embedded: tells whether the embedded one is installed.
+    :raises Refusal: START_UNAVAILABLE when it is not installed; the details say how to install it.
+    :raises ValueError: there is no such choice.
+    """
+    if choice not in ("auto", "embedded", "agentapi"):
+        raise ValueError(f"{choice} is no agent server; choose auto, embedded or agentapi")
+    if choice != "agentapi" and embedded():
+        return EmbeddedServer()
+    if choice == "embedded":
+        raise Refusal(START_UNAVAILABLE, "the embedded agent server is missing from this installation")
+    program = which("agentapi")
+    if program is None:
+        raise Refusal(
+            START_UNAVAILABLE,
+            "agentapi was not found on PATH; install it from https://github.com/coder/agentapi/releases"
+            " or set agent_server: embedded",
+        )
+    return AgentapiServer(program)

@@ -1,0 +1,106 @@
+"""What an agent server printed: a log file with a bounded size, its last lines, and following it.
+
+The writer holds the file by descriptor with ``O_APPEND``, so the file is rotated by copying and truncating; what is
+written between the two steps is lost.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+
+_CONTROL = re.compile(
+    rb"\x1b\[[0-?]*[ -/]*[@-~]"  # CSI
+    rb"|\x1b[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?"  # OSC and other strings
+    rb"|\x1b[ -/]*[0-~]"
+    rb"|[\x00-\x08\x0b-\x1f\x7f]"
+)
+
+
+def plain(data: bytes) -> str:
+    """Return printed bytes as text without control sequences; only line ends and tabs stay."""
+    return _CONTROL.sub(b"", data.replace(b"\r\n", b"\n")).decode("utf-8", "replace")
+
+
+class OutputLog:
+    """The log of one session.
+
+    :param path: the file; its older part is beside it with ``.1``.
+    :param limit: bytes at which :meth:`rotate` acts.
+    """
+
+    def __init__(self, path: Path, limit: int = 8 * 1024 * 1024) -> None:
+        self.path = path
+        self.older = path.with_name(path.name + ".1")
+        self._limit = limit
+
+    @property
+    def size(self) -> int:
+        """Return the bytes in the newest part, 0 when there is none."""
+        try:
+            return self.path.stat().st_size
+        except OSError:
+            return 0
+
+    def rotate(self) -> bool:
+        """Move what was printed into the older part when it is too much; return whether it was. Call it in a thread."""
+        if self.size <= self._limit:
+            return False
+        shutil.copyfile(self.path, self.older)
+        os.truncate(self.path, 0)
+        return True
+
+    def tail(self, size: int = 64 * 1024) -> bytes:
+        """Return the last ``size`` bytes, over both parts."""
+        newest = _tail(self.path, size)
+        if len(newest) < size:
+            return _tail(self.older, size - len(newest)) + newest
+        return newest
+
+    def last_lines(self, count: int = 50) -> tuple[str, ...]:
+        """Return the last lines that say something, oldest first, as plain text."""
+        lines = [line.rstrip() for line in plain(self.tail()).split("\n")]
+        return tuple(line[:2000] for line in lines if line)[-count:]
+
+    def read_after(self, offset: int, size: int = 64 * 1024) -> tuple[bytes, int]:
+        """Return what stands behind ``offset`` and the next offset; one behind the end (rotated) begins again at 0."""
+        if offset > self.size:
+            offset = 0
+        try:
+            with self.path.open("rb") as file:
+                file.seek(offset)
+                data = file.read(size)
+        except OSError:
+            return b"", 0
+        return data, offset + len(data)
+
+    def follow(self, clock: IReactorTime, take: Callable[[bytes], None], interval: float = 0.25) -> Callable[[], None]:
+        """Give everything that is printed from now on to ``take``; return what stops that, twice without harm."""
+        offset = self.size
+
+        def look() -> None:
+            nonlocal offset
+            data, offset = self.read_after(offset)
+            if data:
+                take(data)
+
+        loop = LoopingCall(look)
+        loop.clock = clock
+        loop.start(interval, now=False).addErrback(lambda _failure: None)
+        return lambda: loop.stop() if loop.running else None
+
+
+def _tail(path: Path, size: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            end = file.seek(0, os.SEEK_END)
+            file.seek(max(0, end - size))
+            return file.read(size)
+    except OSError:
+        return b""

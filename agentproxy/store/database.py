@@ -1,0 +1,261 @@
+"""The store: what the server remembers, behind ``async`` methods. What they have returned is committed.
+
+Every method raises ``STORE_UNAVAILABLE`` while the database cannot be used (disk full or read-only, locked, damaged,
+closed) and works again by itself when it can. Other failures are named at the method.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import SQLAlchemyError
+from twisted.internet.interfaces import IReactorFromThreads
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+from twisted.python.threadpool import ThreadPool
+
+from agentproxy.errors import STORE_UNAVAILABLE, Refusal
+from agentproxy.model.event import Event, NewEvent
+from agentproxy.model.message import Message
+from agentproxy.model.search import SessionPage, SessionQuery
+from agentproxy.model.session import Incarnation, Session
+from agentproxy.store import journal, lives
+from agentproxy.store.engines import address, make_engines, make_private_file, sqlite_file
+from agentproxy.store.sealing import Sealer
+from agentproxy.store.trouble import StoreError, sentence, translated
+from agentproxy.store.upgrade import upgrade
+from agentproxy.store.writer import Work, Writer
+
+T = TypeVar("T")
+Listener = Callable[[Sequence[Event]], None]
+_READERS = 4
+
+
+class Store:
+    """The database of one server.
+
+    :param url: of the database; None is the SQLite file ``agentproxy.db`` in *directory*.
+    :param synchronous: SQLite's: ``normal`` survives the death of the process, ``full`` a loss of power too.
+    :param secrets: seals environments and door secrets.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        reactor: IReactorFromThreads,
+        url: str | None,
+        directory: Path,
+        *,
+        synchronous: str = "normal",
+        secrets: Sealer,
+    ) -> None:
+        self._reactor = reactor
+        self._url = address(url, directory)
+        self._synchronous = synchronous
+        self._sealer = secrets
+        self._listeners: list[Listener] = []
+        self._writer: Writer | None = None
+        self._pool: ThreadPool | None = None
+        self._reading: Engine | None = None
+
+    async def open(self) -> None:
+        """Start the threads and bring the schema up to date, after a backup copy.
+
+        :raises StoreError: the database cannot be opened or its schema is newer than this version.
+        """
+        if self._writer is not None:
+            raise StoreError("the store is open already")
+        writing, self._reading = make_engines(self._url, self._synchronous, _READERS)
+        self._pool = ThreadPool(0, _READERS, name="agentproxy-store-reader")
+        self._pool.start()
+        try:
+            await deferToThreadPool(cast(Any, self._reactor), self._pool, self._prepare, writing)
+        except BaseException:
+            writing.dispose()
+            await self.close()
+            raise
+        self._writer = Writer(self._reactor, writing, self._committed)
+        self._writer.start()
+
+    def _prepare(self, writing: Engine) -> None:
+        file = sqlite_file(self._url)
+        try:
+            if file is not None:
+                make_private_file(file)
+            upgrade(writing, file)
+        except (OSError, SQLAlchemyError) as error:
+            raise StoreError(
+                f"the database {self._url.render_as_string()} cannot be opened: {sentence(error)}"
+            ) from error
+
+    async def close(self) -> None:
+        """Write what is waiting and end the threads; twice does no harm."""
+        writer, self._writer = self._writer, None
+        pool, self._pool = self._pool, None
+        reading, self._reading = self._reading, None
+        if writer is not None:
+            await writer.stop()
+        if pool is not None:
+            pool.stop()
+        if reading is not None:
+            reading.dispose()
+
+    def healthy(self) -> str | None:
+        """Return None, or the sentence why writing fails."""
+        return "the store is closed" if self._writer is None else self._writer.trouble
+
+    def on_commit(self, listener: Listener) -> Callable[[], None]:
+        """Tell *listener* of events on the reactor thread, in order of number, after their commit.
+
+        :returns: what ends it; twice does no harm.
+        """
+        entry = lambda events: listener(events)  # noqa: E731 - one listener may listen twice
+        self._listeners.append(entry)
+
+        def end() -> None:
+            if entry in self._listeners:
+                self._listeners.remove(entry)
+
+        return end
+
+    def _committed(self, events: Sequence[Event]) -> None:
+        for listener in tuple(self._listeners):
+            try:
+                listener(events)
+            except Exception:
+                self.log.failure("A listener of the journal failed at event {number}", number=events[0].number)
+
+    # Sessions
+
+    async def add_session(self, session: Session, events: Sequence[NewEvent]) -> list[Event]:
+        """Keep a new session and its first events.
+
+        :raises StoreError: there is one with its id.
+        """
+        entries = [journal.entry(event) for event in events]
+
+        def work(connection: Connection) -> tuple[list[Event], Sequence[Event]]:
+            lives.add_session(connection, session, self._sealer)
+            added = journal.append(connection, entries)
+            return added, added
+
+        return await self._write(work)
+
+    async def change_session(
+        self, session_id: str, changes: Mapping[str, Any], events: Sequence[NewEvent] = ()
+    ) -> tuple[Session, list[Event]]:
+        """Change fields of a session, named as in :class:`Session`; ``updated_at`` becomes now unless it is given.
+
+        :raises Refusal: ``SESSION_NOT_FOUND``.
+        """
+        entries, now = [journal.entry(event) for event in events], datetime.now(UTC)
+
+        def work(connection: Connection) -> tuple[tuple[Session, list[Event]], Sequence[Event]]:
+            session = lives.change_session(connection, session_id, changes, now, self._sealer)
+            added = journal.append(connection, entries)
+            return (session, added), added
+
+        return await self._write(work)
+
+    async def session(self, session_id: str) -> Session | None:
+        """Return the session, a deleted one too, or None."""
+        return await self._read(lambda connection: lives.read_session(connection, session_id, self._sealer))
+
+    async def search(self, wanted: SessionQuery) -> SessionPage:
+        """Return one page of the list, newest first; its cursor stays right while sessions come and go.
+
+        :raises Refusal: ``INVALID_REQUEST`` for a wrong cursor or limit.
+        """
+        return await self._read(lambda connection: lives.search(connection, wanted, self._sealer))
+
+    async def living_sessions(self) -> list[Session]:
+        """Return the sessions whose phase is not ``ended``, oldest first."""
+        return await self._read(lambda connection: lives.living(connection, self._sealer))
+
+    # Incarnations
+
+    async def add_incarnation(self, incarnation: Incarnation) -> None:
+        """Keep a new incarnation.
+
+        :raises StoreError: the session has one with its number.
+        """
+        await self._write(_silent(lambda connection: lives.add_incarnation(connection, incarnation, self._sealer)))
+
+    async def change_incarnation(self, session_id: str, number: int, changes: Mapping[str, Any]) -> Incarnation:
+        """Change fields of an incarnation, named as in :class:`Incarnation`.
+
+        :raises StoreError: there is no such incarnation.
+        """
+        return await self._write(
+            _silent(lambda connection: lives.change_incarnation(connection, session_id, number, changes, self._sealer))
+        )
+
+    async def incarnations(self, session_id: str) -> list[Incarnation]:
+        """Return the incarnations of a session in order of number."""
+        return await self._read(lambda connection: lives.read_incarnations(connection, session_id, self._sealer))
+
+    async def open_incarnations(self) -> list[Incarnation]:
+        """Return the incarnations of all sessions that have no ``ended_at``, oldest first."""
+        return await self._read(lambda connection: lives.read_incarnations(connection, None, self._sealer))
+
+    # The journal
+
+    async def append(self, events: Sequence[NewEvent]) -> list[Event]:
+        """Add events to the journal and return them with their numbers."""
+        if not events:
+            return []
+        return await self._open_writer().append([journal.entry(event) for event in events])
+
+    async def events(self, session_id: str | None, after: int, limit: int, kinds: Sequence[str] = ()) -> list[Event]:
+        """Return at most *limit* events with numbers above *after*, oldest first.
+
+        :param session_id: None reads the journal of the whole server.
+        :param kinds: only these; empty means all.
+        """
+        return await self._read(lambda connection: journal.read(connection, session_id, after, limit, kinds))
+
+    async def last_event_number(self, session_id: str | None = None) -> int:
+        """Return the number of the last event of a session, or of the whole server; 0 when there is none."""
+        return await self._read(lambda connection: journal.last_number(connection, session_id))
+
+    # Transcripts
+
+    async def put_messages(self, session_id: str, messages: Sequence[Message]) -> None:
+        """Keep the latest revision of each message."""
+        await self._write(_silent(lambda connection: journal.put_messages(connection, session_id, messages)))
+
+    async def messages(self, session_id: str, after: int = -1, limit: int = 1000) -> list[Message]:
+        """Return at most *limit* messages with ids above *after*, oldest first."""
+        return await self._read(lambda connection: journal.read_messages(connection, session_id, after, limit))
+
+    def _open_writer(self) -> Writer:
+        if self._writer is None:
+            raise Refusal(STORE_UNAVAILABLE, "the store is closed")
+        return self._writer
+
+    async def _write(self, work: Work[T]) -> T:
+        return await self._open_writer().write(work)
+
+    async def _read(self, work: Callable[[Connection], T]) -> T:
+        engine, pool = self._reading, self._pool
+        if engine is None or pool is None:
+            raise Refusal(STORE_UNAVAILABLE, "the store is closed")
+        return await deferToThreadPool(cast(Any, self._reactor), pool, _read_in_thread, engine, work)
+
+
+def _silent(work: Callable[[Connection], T]) -> Work[T]:
+    """Return *work* as one that adds nothing to the journal."""
+    return lambda connection: (work(connection), ())
+
+
+def _read_in_thread(engine: Engine, work: Callable[[Connection], T]) -> T:
+    try:
+        with engine.connect() as connection:
+            return work(connection)
+    except SQLAlchemyError as error:
+        raise translated(error) from error

@@ -1,0 +1,77 @@
+"""Connections: one engine that writes and one that reads, for SQLite and PostgreSQL.
+
+SQLite: WAL; the driver's own transactions are off, because it begins none before a SELECT; the writing engine begins
+with ``BEGIN IMMEDIATE``, so that a lock is waited for at the beginning and never met in the middle.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError
+
+from agentproxy.store.trouble import StoreError
+
+FILE = "agentproxy.db"
+SYNCHRONOUS = ("normal", "full")
+_LOCK_WAIT = 5.0  # seconds
+
+
+def address(url: str | None, directory: Path) -> URL:
+    """Return the URL of the database: the given one, else the SQLite file in *directory*.
+
+    :raises StoreError: it is no URL, or neither SQLite nor PostgreSQL.
+    """
+    if url is None:
+        return URL.create("sqlite", database=str(directory / FILE))
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise StoreError("the address of the database is not a URL such as postgresql://host/name") from error
+    kind = parsed.get_backend_name()
+    if kind == "sqlite" and parsed.database not in (None, "", ":memory:"):
+        return parsed
+    if kind in ("postgresql", "postgres"):
+        return parsed.set(drivername="postgresql+psycopg")
+    raise StoreError(f"the address of the database starts with {parsed.drivername!r}: expected a file or PostgreSQL")
+
+
+def sqlite_file(url: URL) -> Path | None:
+    """Return the file of an SQLite database, None for another one."""
+    return Path(url.database) if url.get_backend_name() == "sqlite" and url.database else None
+
+
+def make_engines(url: URL, synchronous: str, readers: int) -> tuple[Engine, Engine]:
+    """Return the engine that writes (one connection) and the one that reads (at most *readers*); nothing is opened."""
+    if synchronous not in SYNCHRONOUS:
+        raise StoreError(f"synchronous is {synchronous!r}: expected one of {', '.join(SYNCHRONOUS)}")
+    arguments: dict[str, Any] = {}
+    if sqlite_file(url) is not None:
+        arguments = {"timeout": _LOCK_WAIT, "check_same_thread": False}
+    writing = create_engine(url, pool_size=1, max_overflow=0, connect_args=arguments)
+    reading = create_engine(url, pool_size=readers, max_overflow=0, connect_args=arguments)
+    if sqlite_file(url) is not None:
+        _prepare_sqlite(writing, synchronous, "BEGIN IMMEDIATE")
+        _prepare_sqlite(reading, synchronous, "BEGIN")
+    return writing, reading
+
+
+def make_private_file(path: Path) -> None:
+    """Make the database file readable by its owner only, before SQLite would make it with the umask."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+
+
+def _prepare_sqlite(engine: Engine, synchronous: str, begin: str) -> None:
+    @event.listens_for(engine, "connect")
+    def connected(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute(f"PRAGMA synchronous={synchronous}")
+
+    @event.listens_for(engine, "begin")
+    def begun(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)

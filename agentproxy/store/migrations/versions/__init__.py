@@ -1,0 +1,1 @@
+"""The schema as a chain of steps; released ones are never changed."""

@@ -1,0 +1,64 @@
+"""Bringing a database to the schema of this version: a backup copy, then the steps, in one transaction."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from alembic.config import Config
+from alembic.runtime.environment import EnvironmentContext
+from alembic.runtime.migration import MigrationContext, RevisionStep, StampStep
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine
+
+from agentproxy.store.trouble import StoreError
+
+_SCRIPTS = Path(__file__).parent / "migrations"
+
+
+def upgrade(engine: Engine, file: Path | None) -> None:
+    """Bring the database behind *engine* to the newest schema of this version.
+
+    :param file: the SQLite file, copied to ``NAME.before-REVISION`` before a step runs; None for other databases.
+    :raises StoreError: the schema is newer than this version.
+    """
+    steps = ScriptDirectory(str(_SCRIPTS))
+    known = {step.revision for step in steps.walk_revisions()}
+    newest = steps.get_current_head()
+    with engine.connect() as connection:
+        present = MigrationContext.configure(connection).get_current_revision()
+    if present is not None and present not in known:
+        raise StoreError(
+            f"the database has the schema {present!r}, which this version does not know (its newest is {newest!r}): "
+            "install the newer agentproxy that wrote it, or put a backup copy in its place"
+        )
+    if present == newest:
+        return
+    if present is not None and file is not None:
+        backup(file, file.with_name(f"{file.name}.before-{newest}"))
+    with engine.begin() as connection:
+        _run(steps, connection)
+
+
+def _run(steps: ScriptDirectory, connection: Connection) -> None:
+    def wanted(revision: object, _context: MigrationContext) -> list[StampStep | RevisionStep]:
+        return list(steps._upgrade_revs("head", revision))  # type: ignore[arg-type]
+
+    with EnvironmentContext(Config(), steps, fn=wanted) as environment:
+        environment.configure(connection=connection, transactional_ddl=True)
+        environment.run_migrations()
+
+
+def backup(file: Path, copy: Path) -> None:
+    """Write a consistent copy of the SQLite *file*, mode 0600, to *copy*; it appears whole or not at all.
+
+    Blocks for as long as the disk takes.
+    """
+    half_made = copy.with_name(f".{copy.name}.half")
+    half_made.unlink(missing_ok=True)
+    os.close(os.open(half_made, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    with closing(sqlite3.connect(file)) as source, closing(sqlite3.connect(half_made)) as target:
+        source.backup(target)
+    half_made.replace(copy)

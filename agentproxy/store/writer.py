@@ -1,0 +1,194 @@
+"""The one thread that writes, and its group commit.
+
+What is asked for while a transaction runs shares the next one. Within it, each request has a savepoint, so that a
+wrong one does not spoil its neighbours; neighbouring appends to the journal, which cannot be wrong, share one insert.
+When the database itself fails, the whole group is refused and the connection thrown away; the thread then tries a
+small write every second, so that the store recovers when the disk does.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Engine, update
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorFromThreads
+from twisted.logger import Logger
+
+from agentproxy.errors import STORE_UNAVAILABLE, Refusal
+from agentproxy.model.event import Event
+from agentproxy.store.journal import Entry, append
+from agentproxy.store.schema import EVENT_COUNTER, counters
+from agentproxy.store.trouble import is_about_the_data, sentence, translated
+
+T = TypeVar("T")
+Work = Callable[[Connection], tuple[T, Sequence[Event]]]
+GROUP = 500
+_PROBE_EVERY = 1.0  # seconds, while the database fails
+
+
+@dataclass(eq=False, slots=True)
+class _Request:
+    """One thing to write: ``work``, or only ``entries`` for the journal."""
+
+    done: Deferred[Any]
+    work: Work[Any] | None = None
+    entries: Sequence[Entry] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    request: _Request
+    result: Any = None
+    failure: Exception | None = None
+
+
+class Writer:
+    """The writing thread.
+
+    :param committed: told on the reactor thread of each group's events, in order of number, after its commit and
+        before the requests of the group are answered.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self, reactor: IReactorFromThreads, engine: Engine, committed: Callable[[Sequence[Event]], None]
+    ) -> None:
+        self._reactor = reactor
+        self._engine = engine
+        self._committed = committed
+        self._waiting: deque[_Request] = deque()
+        self._changed = threading.Condition()
+        self._stopping = False
+        self._stopped: Deferred[None] = Deferred()
+        self._thread = threading.Thread(target=self._run, name="agentproxy-store-writer", daemon=True)
+        self.trouble: str | None = None
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    async def stop(self) -> None:
+        """Write what is waiting, then end the thread."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify()
+        await self._stopped
+        self._thread.join()
+
+    def write(self, work: Work[T]) -> Deferred[T]:
+        """Run *work* in the next transaction; the Deferred fires with its result when that is committed.
+
+        :param work: gets the connection, returns the result and the events that it added to the journal.
+        """
+        done: Deferred[T] = Deferred()
+        return self._put(_Request(done, work))
+
+    def append(self, entries: Sequence[Entry]) -> Deferred[list[Event]]:
+        """Add *entries* to the journal in the next transaction."""
+        done: Deferred[list[Event]] = Deferred()
+        return self._put(_Request(done, entries=entries))
+
+    def _put(self, request: _Request) -> Deferred[Any]:
+        with self._changed:
+            if self._stopping:
+                request.done.errback(Refusal(STORE_UNAVAILABLE, "the store is closed"))
+            else:
+                self._waiting.append(request)
+                self._changed.notify()
+        return request.done
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                if not self._waiting and not self._stopping:
+                    self._changed.wait(_PROBE_EVERY if self.trouble else None)
+                group = [self._waiting.popleft() for _ in range(min(GROUP, len(self._waiting)))]
+                if self._stopping and not group:
+                    break
+            if group or self.trouble:
+                self._commit(group)
+        self._engine.dispose()
+        self._reactor.callFromThread(self._stopped.callback, None)
+
+    def _commit(self, group: list[_Request]) -> None:
+        """Write one group and answer it; an empty one only tries whether the database can be written."""
+        events: list[Event] = []
+        try:
+            with self._engine.connect() as connection:
+                try:
+                    with connection.begin():
+                        outcomes = _written(connection, group, events) if group else _probe(connection)
+                except BaseException:
+                    connection.invalidate()
+                    raise
+        except Exception as error:  # each request of the group is told
+            self._note(sentence(error))
+            outcomes, events = [_Outcome(request, failure=translated(error)) for request in group], []
+        else:
+            self._note(None)
+        self._reactor.callFromThread(self._answer, outcomes, events)
+
+    def _note(self, trouble: str | None) -> None:
+        if trouble and not self.trouble:
+            self.log.error("The store cannot be written: {trouble}. Agents go on running.", trouble=trouble)
+        elif self.trouble and not trouble:
+            self.log.info("The store can be written again.")
+        self.trouble = trouble
+
+    def _answer(self, outcomes: Sequence[_Outcome], events: Sequence[Event]) -> None:
+        if events:
+            self._committed(events)
+        for outcome in outcomes:
+            if outcome.failure is not None:
+                outcome.request.done.errback(outcome.failure)
+            else:
+                outcome.request.done.callback(outcome.result)
+
+
+def _probe(connection: Connection) -> list[_Outcome]:
+    connection.execute(update(counters).where(counters.c.name == EVENT_COUNTER).values(value=counters.c.value))
+    return []
+
+
+def _written(connection: Connection, group: Sequence[_Request], events: list[Event]) -> list[_Outcome]:
+    """Return the outcome of each request; *events* gets what they added to the journal, in order of number."""
+    outcomes: list[_Outcome] = []
+    for is_work, neighbours in groupby(group, key=lambda request: request.work is not None):
+        if is_work:
+            outcomes += [_one(connection, request, events) for request in neighbours]
+        else:
+            outcomes += _appended(connection, list(neighbours), events)
+    return outcomes
+
+
+def _one(connection: Connection, request: _Request, events: list[Event]) -> _Outcome:
+    assert request.work is not None
+    savepoint = connection.begin_nested()
+    try:
+        result, added = request.work(connection)
+        savepoint.commit()
+    except Exception as error:
+        if not is_about_the_data(error):
+            raise
+        savepoint.rollback()
+        return _Outcome(request, failure=translated(error))
+    events.extend(added)
+    return _Outcome(request, result)
+
+
+def _appended(connection: Connection, requests: Sequence[_Request], events: list[Event]) -> list[_Outcome]:
+    added = append(connection, [entry for request in requests for entry in request.entries])
+    events.extend(added)
+    outcomes, begin = [], 0
+    for request in requests:
+        end = begin + len(request.entries)
+        outcomes.append(_Outcome(request, added[begin:end]))
+        begin = end
+    return outcomes

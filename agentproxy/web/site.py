@@ -1,0 +1,48 @@
+"""The resource tree of a listener: sessions' paths to the gateway's resource, all others to the face, with headers on both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.web.server import Request
+from twisted.web.resource import IResource, Resource
+
+SECURITY_HEADERS = {
+    "x-xss-protection": "1; mode=block",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "strict-origin-when-cross-origin",
+    "content-security-policy": (
+        "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
+        "img-src 'self' data:; connect-src 'self'"
+    ),
+}
+
+
+class Root(Resource):
+    """The root of the tree.
+
+    :param face: the Klein resource of the face.
+    :param proxy: the resource that owns ``/:sessionId/*``.
+    :param is_session: whether a request target leads to a session.
+    """
+
+    def __init__(self, face: IResource, proxy: IResource, is_session: Callable[[bytes], bool]) -> None:
+        super().__init__()
+        self._face = face
+        self._proxy = proxy
+        self._is_session = is_session
+
+    def getChildWithDefault(self, path: bytes, request: Request) -> IResource:
+        """Return the resource for a request, which then sees its whole path again."""
+        request.prepath.remove(path)
+        request.postpath.insert(0, path)
+        if self._is_session(request.uri):
+            return self._proxy
+        for name, value in SECURITY_HEADERS.items():
+            request.responseHeaders.setRawHeaders(name, [value])
+        if request.isSecure():
+            request.responseHeaders.setRawHeaders(
+                "strict-transport-security", ["max-age=31536000; includeSubDomains"]
+            )
+        return self._face

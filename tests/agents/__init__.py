@@ -1,0 +1,1 @@
+"""Tests of speaking to one agent server."""
