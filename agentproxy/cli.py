@@ -35,7 +35,7 @@ def serve(arguments: Sequence[str]) -> int:
     from agentproxy.daemon import Options
 
     try:
-        options: usage.Options = Options()  # type: ignore[no-untyped-call]
+        options = Options()  # type: ignore[no-untyped-call]
         options.synopsis = "Usage: agentproxy server [options]"
         options.parseOptions(list(arguments))  # type: ignore[no-untyped-call]
     except usage.UsageError as error:
@@ -45,7 +45,7 @@ def serve(arguments: Sequence[str]) -> int:
 
     find_plugin()
     sys.argv = ["twistd", "--nodaemon", "--pidfile=", "agentproxy", *arguments]
-    run()  # type: ignore[no-untyped-call]
+    run()
     return 0
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import sys
 from importlib import import_module
 from pathlib import Path
+from typing import NoReturn
 
 from twisted.application.service import IService
 from twisted.python import usage
 
+from agentproxy import __version__
 from agentproxy.config import ConfigError, Loaded, load
 
 
@@ -31,14 +34,20 @@ def load_here(path: str | None, overrides: dict[str, object] | None = None) -> L
 class Options(usage.Options):
     """Options of the command line; :attr:`loaded` is the configuration once they are parsed."""
 
-    synopsis = "[options]"
+    synopsis: str = "[options]"
     longdesc = """A multi-user server for coding agents that live in a terminal. It starts one agent for each
 session, on demand, and routes HTTP, Server-Sent Events and WebSocket traffic to it.
 Without a configuration file it listens on http://127.0.0.1:8080 for this machine only.
-Examples: `twistd -n agentproxy`, `twistd -n agentproxy --port 9090 --verbose`,
-`twistd -n agentproxy --config /etc/agentproxy/agentproxy.yaml`. Every option of the file can be set by a variable
+Every option of the file can be set by a variable
 too: AGENTPROXY_DATA_DIR for data_dir, AGENTPROXY_SESSIONS_MAX_QUEUED for sessions.max_queued.
 `agentproxy config defaults` prints a file with all of them."""
+    examples = """
+Examples:
+  agentproxy server                              the defaults, in the foreground
+  agentproxy server --port 9090 --verbose        another port, everything logged
+  twistd -n agentproxy -c agentproxy.yaml        the same server under twistd
+  agentproxy config check -c agentproxy.yaml     is this file right?
+"""
     optParameters = [  # noqa: N815, RUF012 - the form that usage.Options reads
         [
             "config",
@@ -51,6 +60,16 @@ too: AGENTPROXY_DATA_DIR for data_dir, AGENTPROXY_SESSIONS_MAX_QUEUED for sessio
     optFlags = [["verbose", "v", "Log everything, for looking into a problem."]]  # noqa: N815, RUF012
 
     loaded: Loaded
+
+    def getUsage(self, width: int | None = None) -> str:
+        """Return the help text, with examples at its end."""
+        text: str = super().getUsage(width)
+        return text.rstrip() + "\n" + self.examples
+
+    def opt_version(self) -> NoReturn:
+        """Display the version and exit."""
+        sys.stdout.write(f"agentproxy {__version__}\n")
+        sys.exit(0)
 
     def postOptions(self) -> None:
         """Load the configuration.

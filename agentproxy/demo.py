@@ -203,7 +203,7 @@ class Line:
 def read_line(terminal: Terminal, prompt: str, at_once: str = "") -> str | None:
     """Return the line that was submitted behind *prompt*, None at the end of the input.
 
-    :param at_once: keys that are an answer of their own while the line is empty and nothing is pasted.
+    :param at_once: keys of a terminal that are an answer of their own while the line is empty and nothing is pasted.
     """
     line = Line(terminal, prompt)
     submits = "\r" if terminal.is_tty else "\r\n"
@@ -213,7 +213,7 @@ def read_line(terminal: Terminal, prompt: str, at_once: str = "") -> str | None:
         elif key in submits:
             terminal.say("")
             return line.text
-        elif not line.text and key in at_once:
+        elif terminal.is_tty and not line.text and key in at_once:
             terminal.say(key if key.isprintable() else "")
             return key
         elif not line.text and key == CTRL_D:

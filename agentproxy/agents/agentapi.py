@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as DeadlineError
 
 from agentproxy.agents.connection import Answer, Connection, NotAnswered, NotConnected
 from agentproxy.agents.driver import (
@@ -136,11 +137,11 @@ class AgentapiDriver:
 
     async def status(self) -> AgentStatus:
         """Return what the agent server says of its agent; blocks while a message is typed."""
-        return AgentStatus((await self._read("/status"))["status"])
+        return AgentStatus(await self._read("/status", "status"))
 
     async def messages(self) -> tuple[Message, ...]:
         """Return the whole transcript; blocks while a message is typed."""
-        return tuple(_message(one, "content") for one in (await self._read("/messages"))["messages"])
+        return tuple(_message(one, "content") for one in await self._read("/messages", "messages"))
 
     async def send_user(self, text: str, deadline: float) -> Outcome:
         """Type *text* and enter it. Past the deadline nothing is known, and the agent server may be locked for ever."""
@@ -165,9 +166,15 @@ class AgentapiDriver:
         parser = EventParser()
 
         def feed(data: bytes) -> None:
-            for event in parser.feed(data):
-                if event.name == "screen" and not found.called:
-                    found.callback(str(json.loads(event.data)["screen"]))
+            if found.called:
+                return
+            try:
+                shown = [str(json.loads(event.data)["screen"]) for event in parser.feed(data) if event.name == "screen"]
+            except (EventTooLarge, ValueError, KeyError, TypeError):
+                found.errback(Refusal(AGENT_UNREACHABLE, "the screen is not what the contract says"))
+                return
+            if shown:
+                found.callback(shown[0])
 
         def ended(why: str) -> None:
             if not found.called:
@@ -176,7 +183,7 @@ class AgentapiDriver:
         stream = self._connection.stream("/internal/screen", lambda: None, feed, ended)
         try:
             return without_padding(await found.addTimeout(READ_DEADLINE, self._reactor))
-        except TimeoutError as error:
+        except DeadlineError as error:
             raise Refusal(AGENT_TIMEOUT, "the screen was not shown in time") from error
         finally:
             stream.close()
@@ -197,14 +204,14 @@ class AgentapiDriver:
         """End every connection and stream."""
         await self._connection.close()
 
-    async def _read(self, path: str) -> Any:
+    async def _read(self, path: str, field: str) -> Any:
         answer = await self._ask(lambda: self._connection.get(path, READ_DEADLINE))
         if answer.status != 200:
             raise Refusal(AGENT_UNREACHABLE, f"GET {path} was answered with {answer.status}: {_sentences(answer.body)}")
         try:
-            return json.loads(answer.body)
-        except ValueError as error:
-            raise Refusal(AGENT_UNREACHABLE, f"GET {path} was not answered with JSON") from error
+            return json.loads(answer.body)[field]
+        except (ValueError, KeyError, TypeError) as error:
+            raise Refusal(AGENT_UNREACHABLE, f"GET {path} was not answered as the contract says") from error
 
     async def _ask(self, ask: Callable[[], Any]) -> Answer:
         try:

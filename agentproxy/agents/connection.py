@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-from twisted.internet.defer import CancelledError, Deferred, TimeoutError, succeed
+from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.defer import TimeoutError as DeadlineError
 from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, UNIXClientEndpoint
 from twisted.internet.error import ConnectError, ConnectionDone
 from twisted.internet.interfaces import IConsumer, IStreamClientEndpoint
@@ -85,7 +86,7 @@ class _Body(Protocol):
     def stop(self) -> None:
         self._stopped = True
         if self.transport is not None:
-            cast(Any, self.transport).abortConnection()
+            self.transport.loseConnection()
 
 
 class Stream:
@@ -99,7 +100,7 @@ class Stream:
 
     def _begin(self, body: _Body, response: IResponse) -> None:
         self._body = body
-        response.deliverBody(body)
+        cast(Any, response).deliverBody(body)
 
     def close(self) -> None:
         """End the connection of the stream; nobody is told. A second call does nothing."""
@@ -132,10 +133,12 @@ class Connection:
         self._root = f"http://{backend.authority}".encode("ascii")
         self._door = {DOOR_HEADER: backend.door} if backend.door is not None else {}
         factory = _OneEndpoint(reactor, backend)
-        self._pool = HTTPConnectionPool(reactor, persistent=True)
+        pool: Any = HTTPConnectionPool  # Twisted has no types for it
+        agent: Any = Agent
+        self._pool = pool(reactor, persistent=True)
         self._pool.maxPersistentPerHost = 2
-        self._kept = Agent.usingEndpointFactory(reactor, factory, self._pool)
-        self._fresh = Agent.usingEndpointFactory(reactor, factory, HTTPConnectionPool(reactor, persistent=False))
+        self._kept = agent.usingEndpointFactory(reactor, factory, self._pool)
+        self._fresh = agent.usingEndpointFactory(reactor, factory, pool(reactor, persistent=False))
         self._streams: set[Stream] = set()
 
     async def get(self, path: str, deadline: float) -> Answer:
@@ -165,7 +168,7 @@ class Connection:
         def lost(reason: Failure) -> None:
             self._streams.discard(stream)
             if not stream.is_closed:
-                ended(_why(reason))
+                ended(_why(reason.value))
 
         def begin(response: IResponse) -> None:
             if response.code != 200:
@@ -191,17 +194,17 @@ class Connection:
         return Headers({name: [value] for name, value in {**self._door, **(more or {})}.items()})
 
     async def _within(self, deadline: float, request: Deferred[IResponse]) -> Answer:
-        whole: Deferred[Answer] = request.addCallback(_whole)  # type: ignore[assignment]
+        whole: Deferred[Answer] = request.addCallback(_whole)
         try:
-            return await whole.addTimeout(deadline, self._reactor)
+            return await whole.addTimeout(deadline, self._reactor, _past_deadline)
         except ConnectError as error:
             raise NotConnected(str(error)) from error
-        except TimeoutError as error:
+        except DeadlineError as error:
             raise NotAnswered(f"no answer within {deadline:g} s", late=True) from error
         except CancelledError:
             raise
         except Exception as error:
-            raise NotAnswered(_why(Failure(error))) from error
+            raise NotAnswered(_why(error)) from error
 
 
 @implementer(IBodyProducer)
@@ -242,22 +245,27 @@ def _whole(response: IResponse) -> Deferred[Answer]:
     def ended(reason: Failure) -> None:
         if done.called:
             return
-        if reason.check(ResponseDone):
+        if isinstance(reason.value, ResponseDone):
             done.callback(Answer(response.code, b"".join(pieces)))
         else:
             done.errback(reason)
 
     body = _Body(feed, ended)
     done: Deferred[Answer] = Deferred(lambda _: body.stop())
-    response.deliverBody(body)
+    cast(Any, response).deliverBody(body)
     return done
 
 
-def _why(reason: Failure) -> str:
+def _past_deadline(_result: object, _seconds: float) -> Any:
+    """Say that the deadline passed, in whatever way the cancelled request failed."""
+    raise DeadlineError
+
+
+def _why(error: BaseException | None) -> str:
     """Return one sentence for a failure of a connection."""
-    if reason.check(ConnectionDone):
+    if isinstance(error, ConnectionDone | ResponseDone):
         return "the agent server closed the connection"
-    inner = getattr(reason.value, "reasons", None)
+    inner = getattr(error, "reasons", None)
     if inner:
-        return _why(inner[0])
-    return reason.getErrorMessage() or type(reason.value).__name__
+        return _why(inner[0].value)
+    return str(error) or type(error).__name__

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
-from agentproxy.config.faults import ConfigError, Fault, is_scalar, nearest, shown
+from agentproxy.config.faults import HUGE, ConfigError, Fault, is_scalar, nearest, shown
 from agentproxy.config.fields import Meaning, holds_secrets, leaves_of, options_of
 from agentproxy.config.options import Config
 from agentproxy.config.reading import parse
@@ -164,7 +164,4 @@ def _number(kind: type[Any], value: Any) -> Any:
         return WRONG
     if isinstance(value, float) and (not math.isfinite(value) or (kind is int and not value.is_integer())):
         return WRONG
-    try:
-        return kind(value)
-    except OverflowError:
-        return WRONG
+    return kind(value) if abs(value) < HUGE else WRONG

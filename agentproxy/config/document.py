@@ -11,6 +11,9 @@ from typing import Any
 from agentproxy.config.fields import Option, leaves_of, options_of
 from agentproxy.config.options import Config
 
+BEGIN = "<!-- options: made by `python -m agentproxy.config.document` -->"
+END = "<!-- end of options -->"
+
 HEAD = """\
 # agentproxy: every option, what it means and its default. Everything is commented out; take away the # of what you set.
 # YAML or JSON. ${VAR} and ${VAR:-default} are replaced from the environment in every text, $$ stands for $.
@@ -32,7 +35,7 @@ def _section(kind: Any, depth: int) -> Iterator[str]:
             yield f"{indent}#{name}:\n"
             yield from _section(entry.kind, depth + 1)
         else:
-            yield f"{indent}#{name}: {_value(entry)}\n"
+            yield f"{indent}#{name}: {_value(entry)}".rstrip() + "\n"
 
 
 def _sentences(entry: Option) -> list[str]:
@@ -77,3 +80,21 @@ def _sentences_for_table(entry: Option) -> Iterator[str]:
 
 def _cell(text: str) -> str:
     return text.replace("|", "\\|")
+
+
+def with_table(document: str) -> str:
+    """Return a Markdown document with the table of options renewed between its markers."""
+    before, _, rest = document.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n{options_table()}{END}{after}"
+
+
+def write_documents(checkout: Path) -> None:
+    """Renew both documents in a checkout."""
+    (checkout / "conf" / "agentproxy.yaml").write_text(yaml_document(), encoding="utf-8")
+    page = checkout / "docs" / "configuration.md"
+    page.write_text(with_table(page.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write_documents(Path(__file__).parent.parent.parent)

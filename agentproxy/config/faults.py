@@ -7,6 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+HUGE = 2**63
+"""No option has a number of this size, and Python refuses to print very long ones."""
+
 
 @dataclass(frozen=True, slots=True)
 class Fault:
@@ -60,7 +63,9 @@ def shown(value: Any) -> str:
     """Return a value as a fault may show it: scalars shortened, of the rest only the kind."""
     if isinstance(value, str):
         return f"'{value}'" if len(value) <= 60 else f"'{value[:57]}...'"
-    return str(value).lower() if isinstance(value, bool) else str(value)[:60] if is_scalar(value) else kind_of(value)
+    if isinstance(value, int) and abs(value) >= HUGE:
+        return "a huge number"
+    return str(value).lower() if isinstance(value, bool) else str(value) if is_scalar(value) else kind_of(value)
 
 
 def is_scalar(value: Any) -> bool:

@@ -80,7 +80,9 @@ def load_state(path: Path) -> tuple[list[Message], str, bool]:
         if state.get("version") != 1:
             raise ValueError(f"unsupported state file version {state.get('version')} (expected 1)")
         rows = enumerate(state.get("messages") or [])
-        messages = [Message(n, str(m["message"]), "user" if m["role"] == "user" else "agent", m["time"]) for n, m in rows]
+        messages = [
+            Message(n, str(m["message"]), "user" if m["role"] == "user" else "agent", m["time"]) for n, m in rows
+        ]
         return messages, str(state.get("initial_prompt", "")), bool(state.get("initial_prompt_sent", False))
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"failed to decode state file: {error}") from error

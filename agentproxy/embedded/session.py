@@ -38,7 +38,7 @@ BUSY_QUIET = 30.0
 Listener = Callable[[str, dict[str, Any]], None]
 
 
-class SendRefused(Exception):
+class SendError(Exception):
     """A message was not delivered; the text is agentapi's where it has one, else a sentence of the same kind."""
 
 
@@ -166,29 +166,27 @@ class Session:
     def write(self, data: bytes) -> None:
         """Type raw *data* at once, whatever the agent does.
 
-        :raises SendRefused: the agent is gone or does not read its terminal.
+        :raises SendError: the agent is gone or does not read its terminal.
         """
         if self.terminal is None or not self.terminal.write(data):
-            raise SendRefused("failed to send message: failed to write: the agent does not read its terminal")
+            raise SendError("failed to send message: failed to write: the agent does not read its terminal")
 
     async def say(self, content: str) -> None:
         """Type *content* as the user's message and enter it; returns when the screen reacts to Enter.
 
-        :raises SendRefused: the agent is busy, the text is empty, or a phase reached its deadline.
+        :raises SendError: the agent is busy, the text is empty, or a phase reached its deadline.
         """
         text = content.strip(" \t\n\r\f\v")
         if self.status != "stable" or self._sending:
-            raise SendRefused(
-                "failed to send message: message can only be sent when the agent is waiting for user input"
-            )
+            raise SendError("failed to send message: message can only be sent when the agent is waiting for user input")
         if not text:
-            raise SendRefused("failed to send message: message must not be empty")
+            raise SendError("failed to send message: message must not be empty")
         await self.deliver(text)
 
     async def deliver(self, text: str) -> None:
         """Type and enter the trimmed *text* without asking whether the agent is stable.
 
-        :raises SendRefused: a phase reached its deadline; what was typed and not entered has been taken back.
+        :raises SendError: a phase reached its deadline; what was typed and not entered has been taken back.
         """
         self._sending = True
         self._set_status("running")
@@ -212,7 +210,7 @@ class Session:
                     break
         elif not known or self._unread():
             self._take_back(text)
-            raise SendRefused(
+            raise SendError(
                 "failed to send message: failed to send message: failed to wait for screen to stabilize: "
                 "timeout waiting for condition"
             )
@@ -231,7 +229,7 @@ class Session:
         while (left := end - self._clock.seconds()) > 0:
             if await self._wait_change(left) and before != (self.screen.scrolled, self.screen.rows):
                 return
-        raise SendRefused(
+        raise SendError(
             "failed to send message: failed to send message: failed to wait for processing to start: "
             "timeout waiting for condition"
         )
@@ -239,7 +237,7 @@ class Session:
     async def _wait_change(self, seconds: float) -> bool:
         """Wait until the screen changes; False after *seconds* without.
 
-        :raises SendRefused: the agent ended meanwhile.
+        :raises SendError: the agent ended meanwhile.
         """
         waiter: Deferred[None] = Deferred()
         self._change.waiting.append(waiter)
@@ -253,7 +251,7 @@ class Session:
             if late.active():
                 late.cancel()
         if self.exit is not None:
-            raise SendRefused("failed to send message: the agent exited")
+            raise SendError("failed to send message: the agent exited")
         return True
 
     def ended(self, code: int | None, number: int | None) -> None:

@@ -64,7 +64,8 @@ class LivingSession:
     def stop(self, reason: EndReason, sentence: str) -> Deferred[Ending]:
         """End the life and return a Deferred that fires when the process group is gone."""
         assert self.supervisor is not None
-        return self.supervisor.stop(reason, sentence)
+        gone: Deferred[Ending] = self.supervisor.stop(reason, sentence)
+        return gone
 
     def kill(self) -> None:
         """End every process at once."""
@@ -141,6 +142,11 @@ class LivingSession:
             log.info("The event stream of session {session} broke: {why}", session=self.record.id, why=why)
 
     # -- waits and writes
+
+    async def quiet(self) -> None:
+        """Wait until the agent is quiet."""
+        assert self.observer is not None
+        await self.observer.when_quiet()
 
     def decided(self) -> Deferred[None]:
         """Return a Deferred that fires when the session is ready or ended; cancelling it forgets it."""

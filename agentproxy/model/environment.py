@@ -17,8 +17,29 @@ TOTAL_LIMIT = 524_288
 """Bytes of all names and values of one request. The kernel takes 2 MiB for arguments and environment together."""
 
 RESERVED = frozenset(
-    "PATH HOME SHELL USER LOGNAME SUDO_USER PWD OLDPWD TMPDIR ENV BASH_ENV BASHOPTS SHELLOPTS IFS PS4 PROMPT_COMMAND "
-    "GCONV_PATH GLIBC_TUNABLES PYTHONHOME PYTHONPATH PYTHONSTARTUP".split()
+    [
+        "PATH",
+        "HOME",
+        "SHELL",
+        "USER",
+        "LOGNAME",
+        "SUDO_USER",
+        "PWD",
+        "OLDPWD",
+        "TMPDIR",
+        "ENV",
+        "BASH_ENV",
+        "BASHOPTS",
+        "SHELLOPTS",
+        "IFS",
+        "PS4",
+        "PROMPT_COMMAND",
+        "GCONV_PATH",
+        "GLIBC_TUNABLES",
+        "PYTHONHOME",
+        "PYTHONPATH",
+        "PYTHONSTARTUP",
+    ]
 )
 RESERVED_PREFIXES = ("AGENTAPI_", "AGENTPROXY_", "LD_", "DYLD_")
 

@@ -23,7 +23,22 @@ from agentproxy.runtime.steps import StepFailed
 Which = Callable[[str], str | None]
 """Where a program is, None when it is nowhere: :func:`shutil.which` over the PATH that sessions get."""
 
-TYPES = frozenset("claude goose aider codex gemini copilot amp cursor auggie amazonq opencode custom".split())
+TYPES = frozenset(
+    [
+        "claude",
+        "goose",
+        "aider",
+        "codex",
+        "gemini",
+        "copilot",
+        "amp",
+        "cursor",
+        "auggie",
+        "amazonq",
+        "opencode",
+        "custom",
+    ]
+)
 LAST = ("custom", "demo")
 """Agents that ``auto`` never finds on PATH."""
 
@@ -166,7 +181,9 @@ def load(overlay: Mapping[str, Mapping[str, Any]] | None = None) -> Catalogue:
     return Catalogue({name: _agent(name, rows[name]) for name in ordered})
 
 
-KEYS = frozenset("title command type needs environment interrupt resume home marks install".split())
+KEYS = frozenset(
+    ["title", "command", "type", "needs", "environment", "interrupt", "resume", "home", "marks", "install"]
+)
 
 
 def _agent(name: str, row: Mapping[str, Any]) -> Agent:

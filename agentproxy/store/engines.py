@@ -48,12 +48,13 @@ def make_engines(url: URL, synchronous: str, readers: int) -> tuple[Engine, Engi
     """Return the engine that writes (one connection) and the one that reads (at most *readers*); nothing is opened."""
     if synchronous not in SYNCHRONOUS:
         raise StoreError(f"synchronous is {synchronous!r}: expected one of {', '.join(SYNCHRONOUS)}")
-    arguments: dict[str, Any] = {}
-    if sqlite_file(url) is not None:
-        arguments = {"timeout": _LOCK_WAIT, "check_same_thread": False}
-    writing = create_engine(url, pool_size=1, max_overflow=0, connect_args=arguments)
-    reading = create_engine(url, pool_size=readers, max_overflow=0, connect_args=arguments)
-    if sqlite_file(url) is not None:
+    is_file = sqlite_file(url) is not None
+    options: dict[str, Any] = {"max_overflow": 0, "pool_pre_ping": not is_file}
+    if is_file:
+        options["connect_args"] = {"timeout": _LOCK_WAIT, "check_same_thread": False}
+    writing = create_engine(url, pool_size=1, **options)
+    reading = create_engine(url, pool_size=readers, **options)
+    if is_file:
         _prepare_sqlite(writing, synchronous, "BEGIN IMMEDIATE")
         _prepare_sqlite(reading, synchronous, "BEGIN")
     return writing, reading

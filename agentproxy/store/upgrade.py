@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import threading
 from contextlib import closing
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from sqlalchemy import Connection, Engine
 from agentproxy.store.trouble import StoreError
 
 _SCRIPTS = Path(__file__).parent / "migrations"
+_ONE_AT_A_TIME = threading.Lock()  # alembic's ``op`` is one for the whole process
 
 
 def upgrade(engine: Engine, file: Path | None) -> None:
@@ -46,7 +48,7 @@ def _run(steps: ScriptDirectory, connection: Connection) -> None:
     def wanted(revision: object, _context: MigrationContext) -> list[StampStep | RevisionStep]:
         return list(steps._upgrade_revs("head", revision))  # type: ignore[arg-type]
 
-    with EnvironmentContext(Config(), steps, fn=wanted) as environment:
+    with _ONE_AT_A_TIME, EnvironmentContext(Config(), steps, fn=wanted) as environment:
         environment.configure(connection=connection, transactional_ddl=True)
         environment.run_migrations()
 

@@ -35,6 +35,8 @@ class Root(Resource):
 
     def getChildWithDefault(self, path: bytes, request: Request) -> IResource:
         """Return the resource for a request, which then sees its whole path again."""
+        assert request.prepath is not None
+        assert request.postpath is not None
         request.prepath.remove(path)
         request.postpath.insert(0, path)
         if self._is_session(request.uri):

@@ -149,7 +149,7 @@ class Xapi:
     def _caller(self, _request: Request) -> Principal:
         return LOCAL
 
-    @app.handle_errors
+    @app.handle_errors(Exception)  # type: ignore[arg-type]  # klein types the request as any IRequest
     def refused(self, request: Request, failure: Failure) -> bytes:
         """Answer whatever a route raised."""
         return answer_failure(request, failure)

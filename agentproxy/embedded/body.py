@@ -1,0 +1,91 @@
+"""Bodies of requests checked, and answers "no" as problem+json, both as agentapi words them. Pure.
+
+========  ===========================================================================================
+400       empty body, malformed JSON
+413       1 MiB and more
+415       a content type that is not JSON
+422       not an object, missing, unknown or wrong properties (all listed)
+========  ===========================================================================================
+"""
+
+from __future__ import annotations
+
+import json
+from http import HTTPStatus
+from typing import Any
+
+MOST_BODY = 1024 * 1024
+
+
+class ProblemError(Exception):
+    """An answer "no": ``status``, ``detail`` and the ``errors`` of agentapi's shape."""
+
+    def __init__(self, status: int, detail: str, errors: list[dict[str, Any]] | None = None) -> None:
+        super().__init__(status, detail)
+        self.status, self.detail, self.errors = status, detail, errors
+
+    def as_json(self, schema: str) -> dict[str, Any]:
+        """Return the body of the answer; *schema* is the URL of its schema."""
+        found: dict[str, Any] = {
+            "$schema": schema,
+            "title": HTTPStatus(self.status).phrase,
+            "status": self.status,
+            "detail": self.detail,
+        }
+        return {**found, "errors": self.errors} if self.errors else found
+
+
+def fault(message: str, location: str, value: Any) -> dict[str, Any]:
+    """Return one item of ``errors``; no ``value`` for None."""
+    item = {"message": message, "location": location, "value": value}
+    return {name: part for name, part in item.items() if part is not None and (name != "message" or part)}
+
+
+def message_wish(data: bytes, content_type: str | None) -> tuple[str, str]:
+    """Return (content, type) of the body of ``POST /message``.
+
+    :raises ProblemError: 400, 413, 415 or 422 as the table says.
+    """
+    if len(data) >= MOST_BODY:
+        raise ProblemError(413, f"request body is too large limit={MOST_BODY} bytes")
+    if not data:
+        raise ProblemError(400, "request body is required")
+    text = data.decode("utf-8", "replace")
+    media = (content_type or "application/json").partition(";")[0].strip()
+    if media != "application/json" and not media.endswith("+json"):
+        raise ProblemError(415, "validation failed", [fault(f"unknown content type: {content_type}", "body", text)])
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ProblemError(400, "validation failed", [fault(_parser_text(text, error), "body", text)]) from None
+    if not isinstance(value, dict):
+        raise ProblemError(422, "validation failed", [fault("expected object", "body", value)])
+    errors = _faults(value)
+    if errors:
+        raise ProblemError(422, "validation failed", errors)
+    wish = {name.lower(): part for name, part in value.items()}
+    return wish["content"], wish["type"]
+
+
+def _parser_text(text: str, error: Exception) -> str:
+    at = error.pos if isinstance(error, json.JSONDecodeError) else 0
+    if at >= len(text.rstrip()):
+        return "unexpected end of JSON input"
+    where = "after top-level value" if "Extra data" in str(error) else "looking for beginning of value"
+    if "property name" in str(error):
+        where = "looking for beginning of object key string"
+    return f"invalid character '{text[at]}' {where}"
+
+
+def _faults(value: dict[str, Any]) -> list[dict[str, Any]]:
+    known = {name.lower(): part for name, part in value.items()}
+    errors = []
+    for name in ("content", "type"):
+        if name not in known:
+            errors.append(fault(f"expected required property {name} to be present", "body", value))
+        elif not isinstance(known[name], str):
+            errors.append(fault("expected string", f"body.{name}", known[name]))
+        elif name == "type" and known[name] not in ("user", "raw"):
+            errors.append(fault("", "body.type", known[name]))
+    unknown = [name for name in value if name.lower() not in ("content", "type", "$schema")]
+    return errors + [fault("unexpected property", f"body.{name}", value) for name in unknown]

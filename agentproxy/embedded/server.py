@@ -1,0 +1,221 @@
+"""One agent server from its settings to its end: bind, start the agent, serve, stop, and write down how it ended.
+
+The end file is one JSON object ``{"pid", "start_ticks", "exit": {"code", "signal"}, "at", "reason": "agent_exited" | "stopped" |
+"failed", "agent": {"code", "signal"}, "output": [last lines]}``, so that whoever is not the parent learns how it went.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.error import CannotListenError
+from twisted.logger import Logger
+
+from agentproxy.embedded.conversation import load_state, save_state, write_private
+from agentproxy.embedded.formats import FORMATS, canonical_type
+from agentproxy.embedded.http import Rules, Site
+from agentproxy.embedded.session import SendError, Session
+from agentproxy.embedded.terminal import Terminal, family
+from agentproxy.embedded.uploads import Uploads
+
+GRACE = 5.0
+"""Seconds that a stopped agent has before it is killed."""
+LINGER = 0.3
+"""Seconds that answers in flight have when the server ends."""
+ENDED_LINES = 40
+
+
+class StartError(Exception):
+    """The server cannot start; the text says why."""
+
+
+class Server:
+    """One agent server.
+
+    :param settings: what :func:`agentproxy.embedded.flags.parse` returned.
+    :param door: the secret that requests must carry, None for no door.
+    :param prompt: the initial prompt, "" for none.
+    """
+
+    _log = Logger()
+
+    def __init__(self, reactor: Any, settings: argparse.Namespace, door: str | None, prompt: str) -> None:
+        self._reactor, self._settings = reactor, settings
+        self.exit_status = 0
+        self._prompt, self._prompt_sent, self._tried = prompt.strip(" \t\n\r\f\v"), False, False
+        self._reason, self._descendants = "agent_exited", [0][:0]
+        self._port: Any = None
+        self._kill: Any = None
+        self._finished = False
+        kind = canonical_type(settings.type, settings.command[0])
+        self._session = Session(reactor, kind, settings.term_width, settings.term_height)
+        self._terminal = Terminal(self._session.drawn, self._agent_ended)
+        self._uploads = Uploads()
+        hosts, origins = settings.allowed_hosts.split(","), settings.allowed_origins.split(",")
+        rules = Rules(door, tuple(hosts), tuple(origins), "/" + settings.chat_base_path.strip("/"))
+        self._site = Site(self._session, rules, self._uploads, reactor)
+
+    def start(self, environment: Mapping[str, str]) -> None:
+        """Bind, then start the agent with *environment*.
+
+        :raises StartError: the address is taken, another server lives by the pid file, or the program is missing.
+        """
+        settings = self._settings
+        program = shutil.which(settings.command[0], path=environment.get("PATH"))
+        if program is None:
+            raise StartError(
+                f'Error starting process: exec: "{settings.command[0]}": executable file not found in $PATH'
+            )
+        self._claim_pid_file()
+        try:
+            if settings.unix_socket:
+                self._port = self._reactor.listenUNIX(settings.unix_socket, self._site, mode=0o600, wantPID=False)
+            else:
+                self._port = self._reactor.listenTCP(settings.port, self._site, interface=settings.host, backlog=128)
+        except (CannotListenError, OSError) as error:
+            self._drop_pid_file()
+            raise StartError(f"failed to start server: {error}") from error
+        self._session.on_ready = self._ready
+        self._session.terminal = self._terminal
+        env = {name: value for name, value in environment.items() if name not in ("COLUMNS", "LINES")}
+        argv = [program, *settings.command[1:]]
+        self._terminal.start(
+            self._reactor, argv, {**env, "TERM": "xterm-256color"}, settings.term_width, settings.term_height
+        )
+        if before := FORMATS[self._session.agent_type].before_start:
+            self._terminal.write(before)
+
+    # state and initial prompt
+
+    def _ready(self) -> None:
+        settings = self._settings
+        if settings.state_file and settings.load_state is not False:
+            self._load(Path(settings.state_file))
+        if self._prompt and not self._prompt_sent and not self._tried:
+            self._tried = True
+            done = Deferred.fromCoroutine(self._send_prompt())
+            done.addErrback(lambda failure: self._log.failure("The initial prompt could not be sent.", failure))
+
+    def _load(self, path: Path) -> None:
+        try:
+            messages, prompt, sent = load_state(path)
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError) as error:
+            self._session.warn(f"Failed to restore previous session: {error}")
+            return
+        if not self._prompt or self._prompt == prompt:
+            self._prompt, self._prompt_sent = prompt, sent
+        self._session.restored(messages)
+
+    async def _send_prompt(self) -> None:
+        try:
+            await self._session.deliver(self._prompt)
+            self._prompt_sent = True
+        except SendError as refused:
+            self._session.warn(f"The initial prompt was not sent: {refused}")
+
+    def save(self) -> None:
+        """Save the state when there is a state file and something has changed."""
+        settings, conversation = self._settings, self._session.conversation
+        if not settings.state_file or settings.save_state is False or not conversation.dirty:
+            return
+        try:
+            save_state(Path(settings.state_file), conversation.messages, self._prompt, self._prompt_sent)
+            conversation.dirty = False
+        except OSError as error:
+            self._log.error("The state could not be saved: {error}", error=error)
+
+    # the end
+
+    def stop(self) -> None:
+        """Stop in good order: state saved, streams ended, the agent interrupted and, after a while, killed."""
+        if self._reason == "stopped" or self._finished:
+            return
+        self._reason = "stopped"
+        self.save()
+        self._close_door()
+        self._descendants = family(self._terminal.pid)
+        self._terminal.signal(signal.SIGINT)
+        self._kill = self._reactor.callLater(GRACE, self._terminal.kill_all, self._descendants)
+
+    def _close_door(self) -> None:
+        if self._port is not None:
+            self._port.stopListening()
+            self._port = None
+        self._site.end_streams()
+
+    def _agent_ended(self, code: int | None, number: int | None) -> None:
+        if self._kill is not None and self._kill.active():
+            self._kill.cancel()
+        self._terminal.kill_all(self._descendants)
+        self._session.ended(code, number)
+        self.save()
+        self._close_door()
+        self._uploads.remove()
+        if self._reason == "agent_exited":
+            self.exit_status = code if code is not None else 128 + (number or 0)
+            if self.exit_status:
+                self._print_last_words()
+        self._finished = True
+        self._drop_pid_file()
+        self.write_end(self._last_lines(), {"code": code, "signal": number})
+        self._reactor.callLater(LINGER if self._reason == "agent_exited" else 0.01, self._reactor.stop)
+
+    def _last_lines(self) -> list[str]:
+        return self._session.screen.text.split("\n")[-ENDED_LINES:]
+
+    def _print_last_words(self) -> None:
+        rows = "".join(f"    {row}\n" for row in self._last_lines())
+        sys.stderr.write(
+            f"agent exited with error:\n  - ========\n{rows}    ========:\n  - exit status {self.exit_status}\n"
+        )
+
+    def write_end(self, output: list[str], agent: dict[str, int | None]) -> None:
+        """Write the end file, when one is wanted."""
+        write_end(self._settings.end_file, self._reason, self.exit_status, agent, output)
+
+    def _claim_pid_file(self) -> None:
+        if not self._settings.pid_file:
+            return
+        path = Path(self._settings.pid_file)
+        with suppress(OSError, ValueError):
+            other = int(path.read_text())
+            os.kill(other, 0)
+            raise StartError(f"another instance is already running with PID {other} (PID file: {path})")
+        write_private(path, f"{os.getpid()}\n")
+
+    def _drop_pid_file(self) -> None:
+        if self._settings.pid_file:
+            path = Path(self._settings.pid_file)
+            with suppress(OSError, ValueError):
+                if int(path.read_text()) == os.getpid():
+                    path.unlink()
+
+
+def write_end(path: str, reason: str, status: int, agent: dict[str, int | None], output: list[str]) -> None:
+    """Write the end file at *path* ("" for none)."""
+    if not path:
+        return
+    stat = Path("/proc/self/stat").read_text(encoding="ascii", errors="replace")
+    end = {
+        "pid": os.getpid(),
+        "start_ticks": int(stat.rpartition(")")[2].split()[19]),
+        "exit": {"code": status, "signal": None},
+        "at": time.time(),
+        "reason": reason,
+        "agent": agent,
+        "output": output,
+    }
+    write_private(Path(path), json.dumps(end, ensure_ascii=False) + "\n")

@@ -1,0 +1,114 @@
+"""Observing a session: each change is told once, through broken streams too."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import Clock
+
+from agentproxy.agents.driver import ErrorEvent, MessageEvent, StatusEvent
+from agentproxy.errors import SESSION_ENDED, Refusal
+from agentproxy.features.observing import Observer
+from agentproxy.model.message import Message
+from agentproxy.model.session import AgentStatus
+from tests.features.scripted import ScriptedDriver
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+RUNNING, STABLE = StatusEvent(AgentStatus.RUNNING), StatusEvent(AgentStatus.STABLE)
+
+
+def said(number: int, text: str, role: str = "agent") -> MessageEvent:
+    """Return the event of one message."""
+    return MessageEvent(Message(number, role, text, NOON))
+
+
+class Sink:
+    """Keeps what it is told, as short values."""
+
+    def __init__(self) -> None:
+        self.told: list[object] = []
+
+    def status_changed(self, status: AgentStatus) -> None:
+        self.told.append(status.value)
+
+    def message_changed(self, message: Message) -> None:
+        self.told.append((message.id, message.content))
+
+    def agent_error(self, text: str, level: str) -> None:
+        self.told.append((level, text))
+
+    def connection_changed(self, connected: bool, why: str) -> None:
+        self.told.append(connected)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """Return a clock that only a test moves."""
+    return Clock()
+
+
+def observed(clock: Clock) -> tuple[ScriptedDriver, Sink, Observer]:
+    """Return an observer with its stream open."""
+    driver, sink = ScriptedDriver(), Sink()
+    observer = Observer(driver, sink, clock)
+    driver.open()
+    return driver, sink, observer
+
+
+def test_a_drawing_agent_is_told_in_revisions(clock: Clock) -> None:
+    """Many updates become one, the last is never lost, and it comes before the status that ends the turn."""
+    driver, sink, observer = observed(clock)
+    driver.say(RUNNING, said(0, "a"), said(0, "ab"))
+    clock.advance(0.3)
+    driver.say(said(0, "abc"), said(0, "abcd"), STABLE)
+    assert sink.told == [True, "running", (0, "ab"), (0, "abcd"), "stable"]
+    observer.close()
+    assert not clock.getDelayedCalls()
+
+
+def test_a_replay_tells_nothing_twice(clock: Clock) -> None:
+    """After a break the stream is opened again; what was known is not told again, what was missed is."""
+    driver, sink, observer = observed(clock)
+    error = ErrorEvent("oops", "warning", NOON)
+    driver.say(said(0, "hi"), STABLE, error)
+    driver.break_stream()
+    clock.advance(0.1)
+    driver.open()
+    driver.say(said(0, "hi"), said(1, "you", "user"), STABLE, error)
+    assert sink.told == [True, (0, "hi"), "stable", ("warning", "oops"), False, True, (1, "you")]
+    observer.close()
+
+
+def test_attempts_become_rarer_and_stop_at_the_end(clock: Clock) -> None:
+    """A dead agent server is not hammered, and a closed observer asks nobody."""
+    driver, _sink, observer = observed(clock)
+    for _attempt in range(12):
+        driver.break_stream()
+        clock.advance(10)
+    assert driver.opened_streams == 13
+    driver.break_stream()
+    clock.advance(9)
+    assert driver.opened_streams == 13
+    observer.close()
+    observer.close()
+    assert not clock.getDelayedCalls()
+
+
+def test_waits_fire_are_forgotten_and_fail_at_the_end(clock: Clock) -> None:
+    """A wait ends by what it waits for, by its caller, or with the session."""
+    driver, _sink, observer = observed(clock)
+    driver.say(RUNNING)
+    quiet, forgotten = observer.when_quiet(), observer.when_quiet()
+    results: list[object] = []
+    forgotten.addErrback(lambda failure: results.append(failure.type))
+    forgotten.cancel()
+    quiet.addCallback(results.append)
+    driver.say(STABLE)
+    assert results == [CancelledError, None]
+    later: Deferred[None] = observer.when_quiet(after=observer.quiet_turns)
+    observer.close()
+    later.addErrback(lambda failure: results.append(failure.value))
+    assert isinstance(results[-1], Refusal)
+    assert results[-1].kind is SESSION_ENDED

@@ -1,0 +1,111 @@
+"""Opening a database: a new one, one of this version, a newer one, a damaged one."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import pytest_twisted
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import create_engine
+
+from agentproxy.store import Sealer, Store, StoreError, upgrade
+from agentproxy.store.schema import metadata
+from tests.store.making import a_session, a_store
+
+
+def execute(file: Path, statement: str) -> None:
+    """Run one statement on a database file and commit it."""
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute(statement)
+        connection.commit()
+
+
+def tables(file: Path) -> set[str]:
+    """Return the names of the tables in a database file."""
+    with closing(sqlite3.connect(file)) as connection:
+        return {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_steps_make_the_tables_of_the_code(store: Store, tmp_path: Path) -> None:
+    """A new database has the tables, columns and indexes that the code describes."""
+    engine = create_engine(f"sqlite:///{tmp_path}/agentproxy.db")
+    with engine.connect() as connection:
+        differences = compare_metadata(MigrationContext.configure(connection), metadata)
+    engine.dispose()
+    assert differences == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_newer_schema_is_refused_and_left_alone(tmp_path: Path) -> None:
+    """A database of a newer version stops the start with a sentence, and an older program changes nothing in it."""
+    store, file = a_store(tmp_path), tmp_path / "agentproxy.db"
+    await store.open()
+    await store.close()
+    execute(file, "UPDATE alembic_version SET version_num = '9999'")
+    before = file.read_bytes()
+    with pytest.raises(StoreError, match=r"'9999'.*newer agentproxy"):
+        await store.open()
+    assert file.read_bytes() == before
+    assert store.healthy() == "the store is closed"
+    execute(file, "UPDATE alembic_version SET version_num = '0001'")
+    await store.open()
+    await store.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_older_schema_is_copied_then_upgraded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A start on an older database keeps its sessions, brings the new tables, and leaves a copy of what was before."""
+    store = a_store(tmp_path)
+    await store.open()
+    await store.add_session(a_session(), [])
+    await store.close()
+    steps = tmp_path / "migrations"
+    shutil.copytree(upgrade._SCRIPTS, steps)
+    (steps / "versions" / "v0002_more.py").write_text(
+        "from alembic import op\nrevision, down_revision = '0002', '0001'\n"
+        "def upgrade():\n    op.execute('CREATE TABLE more (id INTEGER)')\n"
+    )
+    monkeypatch.setattr(upgrade, "_SCRIPTS", steps)
+    await store.open()
+    assert await store.session("one") == a_session()
+    await store.close()
+    assert tables(tmp_path / "agentproxy.db") - tables(tmp_path / "agentproxy.db.before-0002") == {"more"}
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_backup_copy_is_a_whole_database(store: Store, tmp_path: Path) -> None:
+    """A copy taken while the store is in use opens and holds what was committed; only its owner reads it."""
+    session = a_session(environment={"A": "b"})
+    await store.add_session(session, [])
+    place = tmp_path / "elsewhere"
+    place.mkdir()
+    upgrade.backup(tmp_path / "agentproxy.db", place / "agentproxy.db")
+    assert (place / "agentproxy.db").stat().st_mode & 0o777 == 0o600
+    (place / "secret.key").write_bytes((tmp_path / "secret.key").read_bytes())
+    (place / "secret.key").chmod(0o600)
+    copy = a_store(place)
+    await copy.open()
+    assert await copy.session("one") == session
+    await copy.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_damaged_file_stops_the_start(tmp_path: Path) -> None:
+    """A file that is no database is named, not written over."""
+    (tmp_path / "agentproxy.db").write_bytes(b"something else " * 1000)
+    with pytest.raises(StoreError, match=r"agentproxy\.db.*damaged"):
+        await a_store(tmp_path).open()
+    assert (tmp_path / "agentproxy.db").read_bytes().startswith(b"something else")
+
+
+@pytest.mark.parametrize("url", ["nonsense", "mysql://host/name", "sqlite://"])
+def test_a_wrong_address_is_refused(url: str, tmp_path: Path) -> None:
+    """Only files and PostgreSQL are known; the refusal shows no password."""
+    with pytest.raises(StoreError, match="address of the database"):
+        Store(None, url, tmp_path, secrets=Sealer({"a": b"k" * 32}))  # type: ignore[arg-type]
