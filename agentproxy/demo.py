@@ -35,7 +35,10 @@ from collections.abc import Callable, Iterator
 HISTORY = ".agentproxy-demo.json"
 """Name of the file, in the working directory, that ``--resume`` reads."""
 
-PROMPT = "> "
+PROMPT = "[{turn}] > "
+"""What stands in front of the cursor while the agent waits. Its number makes every echoed line a new one: an agent server
+that compares screens would else take the echo of a repeated message for old text, and the answer for the echo."""
+
 QUESTION = "Allow? [y/n] "
 BUSY = "Ctrl-C interrupts"
 SPINNER = "|/-\\"
@@ -347,7 +350,7 @@ def main() -> None:
     with contextlib.suppress(OSError), terminal.raw():
         terminal.say(_greeting(turn, last, resume))
         demo = Demo(terminal, turn)
-        while (text := read_line(terminal, PROMPT)) is not None:
+        while (text := read_line(terminal, PROMPT.format(turn=demo.turn + 1))) is not None:
             if text.strip():
                 demo.answer(text)
 

@@ -67,7 +67,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Typist]]:
         def begin(*args: str) -> Typist:
             typist = Typist(tmp_path, *args)
             stack.callback(typist.close)
-            typist.see("\n> ")
+            typist.see("] > ")
             return typist
 
         yield begin
@@ -82,21 +82,21 @@ def demo(start: Callable[..., Typist]) -> Typist:
 def test_what_is_said_is_repeated(demo: Typist) -> None:
     """A plain message is answered with itself and the number of its turn."""
     demo.type("hi there\r")
-    demo.see("[1] You said: hi there\r\n> ")
+    demo.see("[1] You said: hi there\r\n[")
 
 
 def test_same_question_twice_gives_two_answers(demo: Typist) -> None:
     """Two equal messages get different answers, because each names its turn."""
     demo.type("hi\r")
-    demo.see("[1] You said: hi\r\n> ")
+    demo.see("[1] You said: hi\r\n[")
     demo.type("hi\r")
-    demo.see("[2] You said: hi\r\n> ")
+    demo.see("[2] You said: hi\r\n[")
 
 
 def test_pasted_newlines_belong_to_the_message(demo: Typist) -> None:
     """A pasted text of several lines is one message."""
     demo.type("\x1b[200~one\ntwo\x1b[201~\r")
-    demo.see("[1] You said: one\r\ntwo\r\n> ")
+    demo.see("[1] You said: one\r\ntwo\r\n[")
 
 
 def test_keys_take_back_what_was_typed(demo: Typist) -> None:
@@ -120,7 +120,7 @@ def test_arrow_keys_leave_no_rubbish(demo: Typist) -> None:
 def test_help_names_every_command(demo: Typist) -> None:
     """The commands can be found out by asking."""
     demo.type("help\r")
-    text = demo.see("\n> ")
+    text = demo.see("] > ")
     assert all(f"\n  {name} " in text for name in ("think", "approve", "table", "long", "fail", "exit"))
 
 
@@ -128,7 +128,7 @@ def test_thinking_shows_a_spinner_and_ends(demo: Typist) -> None:
     """A thinking turn says that it can be interrupted, and then that it is over."""
     demo.type("think 0.3\r")
     demo.see(BUSY)
-    demo.see("[1] Thought for 0.3 seconds.\r\n> ")
+    demo.see("[1] Thought for 0.3 seconds.\r\n[")
 
 
 @pytest.mark.parametrize("key", ["\x03", "\x1b"], ids=["ctrl-c", "escape"])
@@ -137,7 +137,7 @@ def test_a_turn_is_interrupted_and_the_talk_goes_on(demo: Typist, key: str) -> N
     demo.type("think 60\r")
     demo.see(BUSY)
     demo.type(key)
-    demo.see("[1] Interrupted.\r\n> ")
+    demo.see("[1] Interrupted.\r\n[")
     demo.type("hi\r")
     demo.see("[2] You said: hi\r\n")
 
@@ -170,7 +170,7 @@ def test_one_key_decides_an_approval(demo: Typist, keys: str, verdict: str) -> N
     demo.type("approve rm notes\r")
     demo.see(QUESTION)
     demo.type(keys)
-    demo.see(f"[1] {verdict}: rm notes\r\n> ")
+    demo.see(f"[1] {verdict}: rm notes\r\n[")
 
 
 def test_an_approval_is_not_decided_by_something_else(demo: Typist) -> None:
@@ -188,11 +188,11 @@ def test_an_approval_is_not_decided_by_something_else(demo: Typist) -> None:
 def test_table_and_long_answers(demo: Typist) -> None:
     """A table has rows of one width; a long answer has as many lines as were asked for."""
     demo.type("table\r")
-    rows = [row for row in demo.see("\n> ").splitlines() if row.startswith("|")]
+    rows = [row for row in demo.see("] > ").splitlines() if row.startswith("|")]
     assert len(rows) == 4
     assert len({len(row) for row in rows}) == 1
     demo.type("long 250\r")
-    assert demo.see("\n> ").count(" of 250\r\n") == 250
+    assert demo.see("] > ").count(" of 250\r\n") == 250
 
 
 def test_failing_has_last_words_and_a_status(demo: Typist) -> None:
@@ -224,7 +224,7 @@ def test_resizing_disturbs_nothing(demo: Typist) -> None:
     demo.type("think 0.5\r")
     demo.see(BUSY)
     demo.process.send_signal(signal.SIGWINCH)
-    demo.see("[1] Thought for 0.5 seconds.\r\n> ")
+    demo.see("[1] Thought for 0.5 seconds.\r\n[")
     demo.type("hi")
     demo.see("hi")
     demo.process.send_signal(signal.SIGWINCH)
@@ -236,7 +236,7 @@ def test_resuming_goes_on_counting(start: Callable[..., Typist]) -> None:
     """A resumed agent knows how far the talk was and what was said last."""
     first = start()
     first.type("remember me\r")
-    first.see("[1] You said: remember me\r\n> ")
+    first.see("[1] You said: remember me\r\n[")
     first.type("\x04")
     first.process.wait(20)
     second = start("--resume")

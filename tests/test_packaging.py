@@ -13,19 +13,23 @@ import sys
 import sysconfig
 import venv
 import zipfile
+from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
 
 CHECKOUT = Path(__file__).parent.parent
 PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check")
-BUILD = ("--no-deps", "--no-index", "--no-build-isolation", "--quiet")
+SETUPTOOLS = next((entry.version for entry in distributions(name="setuptools")), "0")
+RECENT = int(SETUPTOOLS.partition(".")[0]) >= 77
+BUILD = ("--no-deps", "--quiet", *(("--no-index", "--no-build-isolation") if RECENT else ()))
+"""Without the network where the running environment can build; else pip fetches what builds."""
 
 
 def run(*command: str | Path, cwd: Path) -> str:
     """Return what a command prints; a failure shows all of it."""
-    kept = {name: os.environ[name] for name in ("LANG", "TMPDIR") if name in os.environ}
-    environ = {"PATH": os.environ["PATH"], "HOME": str(cwd), **kept}
+    ours = ("AGENTPROXY_", "AGENTAPI_", "PYTHON", "COV_", "XDG_")
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     done = subprocess.run(
         [str(part) for part in command], cwd=cwd, env=environ, capture_output=True, text=True, timeout=100
     )
@@ -33,18 +37,20 @@ def run(*command: str | Path, cwd: Path) -> str:
     return done.stdout
 
 
-def environment(folder: Path) -> Path:
-    """Make a virtual environment without our package; return its bin directory."""
+def environment(folder: Path, *install: str | Path) -> Path:
+    """Make a virtual environment, install into it, and only then let it see the shared packages; return its python."""
     venv.create(folder, with_pip=False)
+    python = folder / "bin" / "python"
+    if install:
+        run(*PIP, "--python", python, "install", *BUILD, *install, cwd=folder)
     site = Path(sysconfig.get_path("purelib", "venv", {"base": str(folder), "platbase": str(folder)}))
     (site / "shared.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    return folder / "bin"
+    return python
 
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a copy of the checkout, so that building leaves nothing in the real one."""
-    pytest.importorskip("setuptools", minversion="77", reason="building needs setuptools")
     target = tmp_path_factory.mktemp("source") / "agentproxy"
     target.mkdir()
     ignored = shutil.ignore_patterns("__pycache__", "dropin.cache")
@@ -77,15 +83,13 @@ def test_the_wheel_has_everything(wheel: Path) -> None:
 
 def test_installed_wheel(wheel: Path, tmp_path: Path) -> None:
     """After a normal install twistd, twist and the command know the server."""
-    programs = environment(tmp_path / "env")
-    run(*PIP, "--python", programs / "python", "install", *BUILD, wheel, cwd=tmp_path)
-    python = programs / "python"
+    python = environment(tmp_path / "env", wheel)
     assert "agentproxy" in run(python, "-m", "twisted", "--help", cwd=tmp_path)
     twistd = "from twisted.scripts.twistd import run; run()"
     assert "A multi-user server for coding agents" in run(python, "-c", twistd, "--help", cwd=tmp_path)
     assert "--config=" in run(python, "-c", twistd, "agentproxy", "--help", cwd=tmp_path)
-    assert "start_port: 9000" in run(programs / "agentproxy", "config", "show", cwd=tmp_path)
-    assert "agentproxy server --port" in run(programs / "agentproxy", "server", "--help", cwd=tmp_path)
+    assert "start_port: 9000" in run(python.parent / "agentproxy", "config", "show", cwd=tmp_path)
+    assert "agentproxy server --port" in run(python.parent / "agentproxy", "server", "--help", cwd=tmp_path)
 
 
 def plugin_is_found(python: Path | str, cwd: Path) -> None:
@@ -101,11 +105,9 @@ def plugin_is_found(python: Path | str, cwd: Path) -> None:
 
 def test_editable_install(source: Path, tmp_path: Path) -> None:
     """After an editable install `python -m agentproxy` knows the server."""
-    programs = environment(tmp_path / "env")
-    run(*PIP, "--python", programs / "python", "install", *BUILD, "--editable", source, cwd=tmp_path)
-    plugin_is_found(programs / "python", tmp_path)
+    plugin_is_found(environment(tmp_path / "env", "--editable", source), tmp_path)
 
 
 def test_bare_checkout(source: Path, tmp_path: Path) -> None:
     """Without any install `python -m agentproxy` works in the checkout."""
-    plugin_is_found(environment(tmp_path / "env") / "python", source)
+    plugin_is_found(environment(tmp_path / "env"), source)

@@ -13,6 +13,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeadlineError
+from twisted.logger import Logger
 
 from agentproxy.agents.connection import Answer, Connection, NotAnswered, NotConnected
 from agentproxy.agents.driver import (
@@ -35,7 +36,9 @@ from agentproxy.agents.sse import EventParser, EventTooLarge, ServerSentEvent
 from agentproxy.errors import AGENT_TIMEOUT, AGENT_UNREACHABLE, Refusal
 from agentproxy.model.backend import Backend
 from agentproxy.model.message import Message
-from agentproxy.model.session import AgentStatus
+from agentproxy.model.session import AgentStatus, ExitStatus
+
+log = Logger()
 
 READ_DEADLINE = 5.0
 PROBE_DEADLINE = 1.0
@@ -68,7 +71,7 @@ def understand(event: ServerSentEvent) -> AgentEvent | None:
     if event.name == "agent_error":
         return ErrorEvent(str(data["message"]), str(data["level"]), datetime.fromisoformat(data["time"]))
     if event.name == "agent_exited":
-        return ExitEvent(str(data.get("message") or "the agent has ended"))
+        return ExitEvent(f"the agent has ended: {ExitStatus(data.get('code'), data.get('signal')).sentence()}")
     return None
 
 
@@ -110,14 +113,22 @@ class _Reading:
 
     def _feed(self, data: bytes) -> None:
         try:
-            for raw in self._parser.feed(data):
-                event = understand(raw)
-                if event is not None and not self._stream.is_closed:
-                    self._sink.event(event)
+            events = [understand(raw) for raw in self._parser.feed(data)]
         except EventTooLarge:
             self._give_up("an event is larger than the limit")
-        except (ValueError, KeyError, TypeError) as error:
+            return
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             self._give_up(f"an event is not what the contract says: {error!r}")
+            return
+        for event in events:
+            if event is not None and not self._stream.is_closed:
+                self._tell(event)
+
+    def _tell(self, event: AgentEvent) -> None:
+        try:
+            self._sink.event(event)
+        except Exception:
+            log.failure("A listener failed at the event {kind}; the stream goes on", kind=type(event).__name__)
 
     def _give_up(self, why: str) -> None:
         if not self._stream.is_closed:

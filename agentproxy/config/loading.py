@@ -145,7 +145,7 @@ def _mapping_file(tree: dict[str, Any], converter: Converter, sources: dict[str,
     if not tree.get("auth_config_file"):
         tree.pop("auth_config_file", None)
         return
-    path = Converter.value(converter, entry.kind, entry.meaning, tree["auth_config_file"], "auth_config_file")
+    path = converter.value(entry.kind, entry.meaning, tree["auth_config_file"], "auth_config_file")
     if path is WRONG:
         del tree["auth_config_file"]
         return

@@ -64,19 +64,19 @@ class GatewayOptions:
     """Forwarding of requests to the agent servers."""
 
     start_wait: float = option(
-        10.0, "How long a request waits for a session that starts; then 503.", unit="seconds", **COUNT
+        30.0, "How long a request waits for a session that starts; then 503.", unit="seconds", **COUNT
     )
     connect_timeout: float = option(5.0, "Until an agent server takes the connection.", unit="seconds", **POSITIVE)
-    first_byte_timeout: float = option(60.0, "Until an agent server begins its answer.", unit="seconds", **POSITIVE)
+    first_byte_timeout: float = option(600.0, "Until an agent server begins its answer.", unit="seconds", **POSITIVE)
     idle_timeout: float = option(
-        300.0, "Without a byte in either direction, then the connection is closed.", unit="seconds", **POSITIVE
+        3600.0, "Without a byte in either direction, then the connection is closed.", unit="seconds", **POSITIVE
     )
     keepalive: float = option(
         15.0, "Silence after which an event stream gets a comment line; 0 for never.", unit="seconds", **COUNT
     )
-    max_head_bytes: int = option(65536, "Size of a request head; more is 431.", unit="bytes", **POSITIVE)
-    max_headers: int = option(200, "Header fields of a request; more is 431.", **POSITIVE)
-    head_timeout: float = option(20.0, "Until a request head is complete; then 408.", unit="seconds", **POSITIVE)
+    max_head_bytes: int = option(32768, "Size of a request head; more is 431.", unit="bytes", **POSITIVE)
+    max_headers: int = option(100, "Header fields of a request; more is 431.", **POSITIVE)
+    head_timeout: float = option(30.0, "Until a request head is complete; then 408.", unit="seconds", **POSITIVE)
     body_timeout: float = option(60.0, "Silence within a request body; then 408.", unit="seconds", **POSITIVE)
     pool_per_backend: int = option(32, "Idle connections kept for each agent server.", **COUNT)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import stat
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from agentproxy.embedded.flags import FlagsError, parse
+from agentproxy.embedded.openapi import document
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -19,6 +21,9 @@ def main(argv: list[str] | None = None) -> int:
     except FlagsError as wrong:
         sys.stderr.write(f"{wrong}\n")
         return 1
+    if settings.print_openapi:
+        sys.stdout.write(json.dumps(document(), indent=2) + "\n")
+        return 0
     from twisted.internet import reactor as installed
 
     from agentproxy.embedded.server import Server, StartError, write_end

@@ -50,6 +50,7 @@ def parse(argv: Sequence[str], environment: Mapping[str, str]) -> argparse.Names
     flag("--load-state", type=_truth, nargs="?", const=True, default=None)
     flag("--save-state", type=_truth, nargs="?", const=True, default=None)
     flag("--pid-file", default="")
+    server.add_argument("-P", "--print-openapi", action="store_true")
     server.add_argument("--end-file", default="")
     server.add_argument("--door-file", default="")
     server.add_argument("--door-fd", type=int, default=None)
@@ -66,7 +67,7 @@ def parse(argv: Sequence[str], environment: Mapping[str, str]) -> argparse.Names
 
 
 def _check(found: argparse.Namespace) -> None:
-    if not found.command:
+    if not found.command and not found.print_openapi:
         raise FlagsError("no agent command given")
     if not 10 <= found.term_width <= 65535 or not 10 <= found.term_height <= 65535:
         raise FlagsError("the terminal's width and height must be from 10 to 65535")

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 RULE = re.compile(r"^\s*[─╌]{15,}")
+PROMPT_MARKS = (">", "❯", "›", "$")
 BUSY = re.compile(r"\b(?:esc|ctrl\+c)\b[^\n]{0,20}\bto (?:interrupt|cancel)\b", re.IGNORECASE)
 
 
@@ -165,4 +166,9 @@ def message_text(old: Sequence[str], rows: Sequence[str], said: str, agent_type:
     lead = next((at for at, row in enumerate(rows) if row.strip()), 0)
     body = without_box(rows, form.box)
     fresh = body[max(0, first_new(old, rows, form.box) - lead) :] if old else body
-    return "\n".join(trimmed(without_echo(trimmed(fresh), said, form.echo_tail) if said else trimmed(fresh)))
+    fresh = trimmed(fresh)
+    if said:
+        fresh = without_echo(fresh, said, form.echo_tail)
+        if fresh and fresh[0].strip() in PROMPT_MARKS:
+            fresh = fresh[1:]
+    return "\n".join(trimmed(fresh))

@@ -10,6 +10,7 @@ GET /internal/screen   the screen at each change
 GET /screen            text, cursor and size
 GET /health            200 while the agent lives
 POST /interrupt        the agent's own interrupt key
+GET /openapi.json      these routes as OpenAPI 3.1
 =====================  ===============================================================================
 
 With a door, a request without its secret gets 403 whatever it asks for.
@@ -28,6 +29,7 @@ from twisted.logger import Logger
 from twisted.web.http import HTTPChannel, HTTPFactory, Request
 
 from agentproxy.embedded.body import ProblemError, fault, message_wish
+from agentproxy.embedded.openapi import document
 from agentproxy.embedded.session import SendError, Session, message_event
 from agentproxy.embedded.stream import Stream
 from agentproxy.embedded.uploads import MOST_UPLOAD, UploadError, Uploads
@@ -71,6 +73,7 @@ class Site(HTTPFactory):
             "/screen": ("GET", Asked.screen),
             "/health": ("GET", Asked.health),
             "/interrupt": ("POST", Asked.interrupt),
+            "/openapi.json": ("GET", Asked.openapi),
         }
 
     def buildProtocol(self, addr: Any) -> Any:
@@ -106,15 +109,15 @@ class Asked(Request):
         """Take a part of the body; what is beyond the most that any route takes is dropped."""
         self._size += len(data)
         if self._size <= MOST_REQUEST:
-            super().handleContentChunk(data)
+            super().handleContentChunk(data)  # type: ignore[no-untyped-call]
 
     def parse_form(self) -> None:
         """Forms are read by the routes."""
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
         """Begin to answer; the body is left as it came."""
-        content = self.content
-        content.seek(0)
+        if self.content:
+            self.content.seek(0)
         self.args: dict[bytes, list[bytes]] = {}
         self.method, self.uri, self.clientproto = command, path, version
         self.path = path.partition(b"?")[0]
@@ -270,6 +273,11 @@ class Asked(Request):
         key = b"\x03" if self.session.agent_type in ("custom", "aider", "goose", "amazonq") else b"\x1b"
         self.session.write(key)
         self._ok("InterruptResponseBody", {"ok": True})
+
+    def openapi(self) -> None:
+        """GET /openapi.json."""
+        self.setHeader("Content-Type", "application/vnd.oai.openapi+json")
+        self._body(200, json.dumps(document()).encode())
 
     # answers
 

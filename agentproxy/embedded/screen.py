@@ -26,7 +26,7 @@ class Screen:
         self.rows = [""] * height
         self.scrolled = 0
         self._kept: deque[str] = deque(maxlen=KEPT_ROWS)
-        self._vt: Any = avt.Vt(width, height, scrollback_limit=0)
+        self._vt: Any = avt.Vt(width, height, scrollback_limit=0)  # type: ignore[attr-defined]
         self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
 
     def feed(self, data: bytes) -> bool:

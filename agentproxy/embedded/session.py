@@ -27,6 +27,8 @@ from agentproxy.embedded.screen import Screen
 from agentproxy.embedded.terminal import Terminal
 
 LOOK_EVERY = 0.025
+LOOK_SHARE = 10
+"""The pause between two looks is at least this many times what a look took, so that a flood leaves time for readers."""
 QUIET = 2.0
 SETTLED = 0.08
 ECHO_DEADLINE = 2.0
@@ -81,6 +83,7 @@ class Session:
         self._quiet_call: Any = clock.callLater(QUIET, self._quiet)
         self._busy_since: float | None = None
         self._change = _Change()
+        self._look_took = 0.0
         self._shown = ""
 
     @property
@@ -102,11 +105,16 @@ class Session:
         else:
             self._quiet_call.reset(QUIET)
         if self._look_call is None:
-            self._look_call = self._clock.callLater(LOOK_EVERY, self._look)
+            self._look_call = self._clock.callLater(max(LOOK_EVERY, LOOK_SHARE * self._look_took), self._look)
         self._change.fire()
 
     def _look(self) -> None:
+        began = self._clock.seconds()
         self._look_call = None
+        self._look_at_screen()
+        self._look_took = self._clock.seconds() - began
+
+    def _look_at_screen(self) -> None:
         self._set_status("running")
         if not self.ready_once and self.prompt:
             self.ready_once = True
@@ -202,7 +210,7 @@ class Session:
 
     async def _type(self, text: str) -> None:
         known = self.prompt
-        self.write(b"x\x08\x1b[200~" + text.encode("utf-8", "replace") + b"\x1b[201~")
+        self.write(b"x\x08\x1b[200~" + pasted(text).encode("utf-8", "replace") + b"\x1b[201~")
         last = self._clock.seconds() + ECHO_DEADLINE_MOST
         if await self._wait_change(ECHO_DEADLINE):
             while await self._wait_change(SETTLED) or self._unread():
@@ -269,6 +277,12 @@ class Session:
             if call is not None and call.active():
                 call.cancel()
         self._look_call = self._quiet_call = None
+
+
+def pasted(text: str) -> str:
+    """Return *text* fit for a paste: newlines are LF (CR would enter it early), no mark ends the paste from inside."""
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    return text.replace("\x1b[200~", "").replace("\x1b[201~", "")
 
 
 def message_event(message: Message) -> dict[str, Any]:

@@ -5,20 +5,22 @@ The record in memory is ahead of the store by the writes under way; they are mad
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredLock
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from agentproxy.agents.driver import AgentServerDriver
+from agentproxy.errors import Refusal
 from agentproxy.features.observing import Observer
 from agentproxy.model.backend import Backend
 from agentproxy.model.event import NewEvent
 from agentproxy.model.message import Message
-from agentproxy.model.session import AgentStatus, EndReason, Ending, Incarnation, Phase, Session
+from agentproxy.model.session import AgentStatus, Ending, EndReason, Incarnation, Phase, Session
 from agentproxy.runtime.supervisor import Supervisor
 from agentproxy.store import Store
 
@@ -47,6 +49,7 @@ class LivingSession:
         self.observer: Observer | None = None
         self.agent_status: AgentStatus | None = None
         self.supervisor: Supervisor | None = None
+        self.on_ready: Callable[[], Coroutine[Any, Any, None]] | None = None
         self._store = store
         self._make_driver = make_driver
         self._make_observer = make_observer
@@ -102,10 +105,21 @@ class LivingSession:
         """Take the agent server's address into use and begin to observe it."""
         self.backend = backend
         now = datetime.now(UTC)
-        self.change({"phase": Phase.READY, "port": backend.port, "ready_at": now}, "session.ready", {"port": backend.port})
+        self.change(
+            {"phase": Phase.READY, "port": backend.port, "ready_at": now}, "session.ready", {"port": backend.port}
+        )
         self.driver = self._make_driver(backend)
         self.observer = self._make_observer(self.driver, self)
         self._settle()
+        if self.on_ready is not None:
+            Deferred.fromCoroutine(self.on_ready()).addErrback(self._first_message_failed)
+
+    def _first_message_failed(self, failure: Failure) -> None:
+        """Say what became of a first message that could not be delivered; a defect goes to the log."""
+        if failure.check(Refusal):
+            self.tell("first_message", {"outcome": "undeliverable", "reason": str(failure.value)})
+        else:
+            log.failure("The first message of session {session} failed", failure, session=self.record.id)
 
     def ended(self, ending: Ending) -> None:
         """Record the end and stop observing."""
@@ -113,6 +127,8 @@ class LivingSession:
         self.agent_status = None
         if self.observer is not None:
             self.observer.close()
+        if self.driver is not None:
+            self._later(self.driver.close(), "close the connections of")
         now = datetime.now(UTC)
         facts = {"reason": ending.reason.value, "sentence": ending.sentence, "step": ending.step}
         self.change({"phase": Phase.ENDED, "ending": ending, "ended_at": now}, "session.ended", facts)
@@ -167,9 +183,7 @@ class LivingSession:
         changed = {**changes, "updated_at": datetime.now(UTC)}
         self.record = replace(self.record, **changed)
         event = NewEvent(self.record.id, kind, changed["updated_at"], dict(facts))
-        return self._background(
-            self._store.change_session(self.record.id, changed, [event])
-        )
+        return self._background(self._store.change_session(self.record.id, changed, [event]))
 
     def tell(self, kind: str, facts: Mapping[str, Any]) -> None:
         """Append an event of this session."""
@@ -178,6 +192,13 @@ class LivingSession:
     def written(self) -> Deferred[Any]:
         """Return a Deferred that fires when everything reported so far has been written."""
         return self._writes.run(lambda: None)
+
+    def _later(self, work: Coroutine[Any, Any, Any], what: str) -> None:
+        Deferred.fromCoroutine(work).addErrback(
+            lambda failure: log.failure(
+                "Could not {what} session {session}", failure, what=what, session=self.record.id
+            )
+        )
 
     async def _in_order(self, write: Any) -> Any:
         return await self._writes.run(lambda: Deferred.fromCoroutine(write))

@@ -5,7 +5,6 @@ Checks come before anything is written; the steps run in the order in which a fa
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,8 +20,8 @@ from agentproxy.runtime.directories import Directories
 from agentproxy.runtime.env_files import EnvFiles
 from agentproxy.runtime.homes import Homes
 from agentproxy.runtime.scripts import Scripts
+from agentproxy.runtime.starting import Prepared
 from agentproxy.runtime.steps import StepFailed
-from agentproxy.runtime.supervisor import Prepared
 
 TEXT_LIMIT = 65_536
 
@@ -92,13 +91,13 @@ class Recipe:
         kitchen, wish = self._kitchen, self._wish
         report("directory")
         directory = await kitchen.directories.make(self._session.id)
-        if wish.repository and not self._resume:
-            report("clone")
-            await kitchen.cloner.clone(repository.parse(wish.repository), directory.work, self._token())
         home = kitchen.homes.of(self._session.owner) if kitchen.per_user_home else directory.root / "home"
         values = await self._environment({"HOME": str(home), "TMPDIR": str(directory.tmp)}, port)
         report("home")
         await kitchen.homes.prepare(home, self._agent.home, {**values, "WORK": str(directory.work)})
+        if wish.repository:
+            report("clone")
+            await kitchen.cloner.clone(repository.parse(wish.repository), directory.work, home, self._token())
         script = wish.script
 
         def wrap(argv: tuple[str, ...]) -> tuple[str, ...]:
@@ -129,8 +128,3 @@ class Recipe:
                 fixed={**fixed, "AGENTPROXY_SESSION_ID": self._session.id, "AGENTAPI_PORT": str(port)},
             )
         )
-
-
-def search_path(kitchen_environment: Mapping[str, str]) -> Callable[[str], str | None]:
-    """Return the look-up of programs over the PATH that sessions get."""
-    return lambda name: shutil.which(name, path=kitchen_environment.get("PATH"))

@@ -26,7 +26,7 @@ from agentproxy.features.living import LivingSession
 from agentproxy.model.event import Event, NewEvent
 from agentproxy.model.principal import Principal
 from agentproxy.model.search import SessionPage, SessionQuery
-from agentproxy.model.session import AgentStatus, EndReason, Ending, Phase, Session
+from agentproxy.model.session import AgentStatus, Ending, EndReason, Phase, Session
 from agentproxy.model.start import StartRequest, Wait
 from agentproxy.store import Store
 
@@ -49,7 +49,7 @@ class Recipes(Protocol):
         :raises Refusal: something in the wish is not allowed or does not exist.
         """
 
-    def give_life(self, session: Session, wish: StartRequest, resume: bool) -> LivingSession:
+    def give_life(self, session: Session, wish: StartRequest, principal: Principal, resume: bool) -> LivingSession:
         """Return a living session, not started yet."""
 
 
@@ -112,7 +112,7 @@ class Sessions:
             environment=wish.environment,
             options=options,
         )
-        living = self._recipes.give_life(session, wish, resume=False)
+        living = self._recipes.give_life(session, wish, principal, resume=False)
         await self._store.add_session(session, [NewEvent(session.id, "session.queued", now, {"agent": agent})])
         return await self._run(living, wish.wait)
 

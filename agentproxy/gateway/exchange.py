@@ -146,10 +146,10 @@ class Exchange:
     def _undecided(self, failure: Failure) -> None:
         self._settle()
         if not self.over:
-            refused = failure.check(Refusal)
-            if refused is None:
+            if isinstance(failure.value, Refusal):
+                self._refuse(failure.value)
+            else:
                 failure.raiseException()
-            self._refuse(failure.value)
 
     def _failed(self, failure: Failure) -> None:
         if not self.over:
@@ -318,7 +318,8 @@ class Exchange:
 
     @property
     def _must_close(self) -> bool:
-        assert self._answer is not None and self._answer_body is not None
+        assert self._answer is not None
+        assert self._answer_body is not None
         endless = self._answer.length < 0 and not self._answer_body.chunked
         return endless or self._upgrade or not self._head.keep_alive or not self.body.done
 

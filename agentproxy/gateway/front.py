@@ -127,9 +127,7 @@ class FrontProtocol(Protocol):
         self.bare = head.minor == 0
         if session_id is None:
             self._turn = turn = SiteTurn(self, self._front.site, head)
-            self._feed(turn)
-            if not turn.over:
-                turn.start(raw)
+            turn.start(raw)
         elif rules.is_preflight(head):
             headers = self._front.relay.cors.preflight(head.get(b"origin"))
             close = not head.keep_alive or head.length != 0
@@ -307,7 +305,7 @@ class FrontFactory(Factory):
             self._sweep.stop()
         self.site.doStop()
 
-    def buildProtocol(self, addr: IAddress | None) -> FrontProtocol:
+    def buildProtocol(self, addr: IAddress | None) -> FrontProtocol:  # noqa: ARG002
         """Return the protocol of a new client connection."""
         return FrontProtocol(self)
 

@@ -20,14 +20,14 @@ _MAX_HEAD = 1 << 20
 class SiteChannel(HTTPChannel):
     """The channel of one request; it says when the answer is complete. The front has checked the head's size."""
 
-    totalHeadersSize = _MAX_HEAD
+    totalHeadersSize = _MAX_HEAD  # noqa: N815
     MAX_LENGTH = _MAX_HEAD
-    timeOut = None
+    timeOut = None  # noqa: N815
     turn: SiteTurn | None = None
 
     def requestDone(self, request: Request) -> None:
         """Let the front go on with the next request."""
-        super().requestDone(request)
+        super().requestDone(request)  # type: ignore[no-untyped-call]
         if self.turn is not None:
             self.turn.answered()
 
@@ -56,7 +56,7 @@ class SiteTransport:
         """End the connection after what has been written."""
         self._turn.closing()
 
-    def registerProducer(self, producer: Any, streaming: bool) -> None:
+    def registerProducer(self, producer: Any, streaming: bool) -> None:  # noqa: ARG002
         """Remember whom to slow down."""
         self._turn.producer = producer
 
@@ -113,7 +113,7 @@ class SiteTurn:
         self._touched: float = client.now()
         self._body_timeout: float = client.options.body_timeout
         self._close = False
-        channel = SiteChannel()
+        channel: Any = SiteChannel()  # type: ignore[no-untyped-call]
         channel.factory = channel.site = site
         channel.requestFactory = site.requestFactory
         channel.callLater = client.call_later

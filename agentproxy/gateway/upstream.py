@@ -143,7 +143,7 @@ class AgentPool:
             if backend.unix_path is not None
             else TCP4ClientEndpoint(self._reactor, backend.host, backend.port or 0, timeout)
         )
-        factory = Factory.forProtocol(lambda: AgentConnection(self, backend))  # type: ignore[arg-type]
+        factory = Factory.forProtocol(lambda: AgentConnection(self, backend))
         factory.noisy = False
         return cast("Deferred[AgentConnection]", endpoint.connect(factory))
 

@@ -22,7 +22,7 @@ _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 
 @dataclass(frozen=True, slots=True)
 class SessionDirectory:
-    """The places of one session. ``home`` is there only where users have no HOME of their own."""
+    """The places of one session."""
 
     root: Path
 
@@ -40,6 +40,11 @@ class SessionDirectory:
     def log(self) -> Path:
         """Return the directory of the agent server's output."""
         return self.root / "log"
+
+    @property
+    def home(self) -> Path:
+        """Return the HOME of a session whose user has none of their own; :class:`~agentproxy.runtime.homes.Homes` makes it."""
+        return self.root / "home"
 
 
 class Directories:

@@ -44,7 +44,7 @@ class _Asking(Protocol):
             self._tell(int(words[1]) if len(words) > 1 and words[1].isdigit() else None)
             self._close()
 
-    def connectionLost(self, reason: Failure = Failure(ConnectError())) -> None:  # noqa: B008
+    def connectionLost(self, reason: Failure = Failure(ConnectError())) -> None:  # noqa: ARG002, B008
         """Tell that there was no answer."""
         self._tell(None)
 
@@ -73,7 +73,7 @@ async def until_answering(reactor: Any, backend: Backend, listening: Callable[[]
     heard = False
     while True:
         try:
-            asking: _Asking = await _endpoint(reactor, backend).connect(Factory.forProtocol(lambda: _Asking(request)))  # type: ignore[assignment,arg-type]
+            asking: _Asking = await _endpoint(reactor, backend).connect(Factory.forProtocol(lambda: _Asking(request)))  # type: ignore[assignment]
         except ConnectError:
             pass
         else:

@@ -108,7 +108,7 @@ class Plan:
     records: Path
     door: str | None = None
     own: tuple[Path, ...] = ()
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
     width: int = 80
     height: int = 1000
     listen_within: float = 15

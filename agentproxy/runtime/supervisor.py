@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 from automat import TypeMachineBuilder
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import LoopingCall, deferLater
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
@@ -37,6 +38,8 @@ from agentproxy.runtime.watching import Watch, read_start_ticks
 
 log = Logger()
 HOST = "127.0.0.1"
+ROTATION = 10.0
+"""Seconds between two looks at the size of a log."""
 
 
 class _Inputs(Protocol):
@@ -78,6 +81,7 @@ class _Life:
         self._start: Deferred[None] | None = None
         self._deadline: Any = None
         self._wall: Any = None
+        self._rotation: LoopingCall | None = None
         self._waiting: list[Deferred[Ending]] = []
 
     # -- the start
@@ -91,12 +95,14 @@ class _Life:
         try:
             backend = await self._steps()
         except CancelledError:
-            return
+            self._fail("the start was cancelled", self.step)  # ignored when it is ending already
         except StepFailed as failed:
             self._fail(failed.sentence, failed.step, failed.exit, failed.output)
         except Refusal as refusal:
             self._fail(str(refusal), self.step)
         except Exception:
+            if self.ending is not None:
+                return  # what was under way broke because it was cancelled
             log.failure(
                 "The start of session {session} broke in step {step}", session=self.plan.session_id, step=self.step
             )
@@ -107,10 +113,10 @@ class _Life:
             self._cancel_deadline()
 
     def _fail(
-        self, sentence: str, step: str, exit: ExitStatus | None = None, output: tuple[str, ...] | None = None
+        self, sentence: str, step: str, status: ExitStatus | None = None, output: tuple[str, ...] | None = None
     ) -> None:
         lines = self._last_lines() if output is None else output
-        self.machine.finish(Ending(EndReason.FAILED, sentence, step, exit, lines))
+        self.machine.finish(Ending(EndReason.FAILED, sentence, step, status, lines))
 
     def _last_lines(self) -> tuple[str, ...]:
         return self.plan.log.last_lines(50) if self.watch is not None else ()
@@ -154,6 +160,8 @@ class _Life:
         argv = self._argv(prepared, port)
         incarnation = self._incarnation(argv, prepared, port)
         await self.witness.about_to_exec(incarnation)
+        if self.ending is not None:
+            raise CancelledError
         environment = {**prepared.environment, orphans.MARKER_VARIABLE: self.plan.marker}
         try:
             pid = launch(Launch(argv, environment, prepared.directory, self.plan.log.path, self._cgroup))
@@ -161,6 +169,7 @@ class _Life:
             raise StepFailed("exec", str(failed)) from None
         self.watch = Watch(self.ground.reactor, pid, self._end_record)
         self.watch.on_ended(self._process_ended)
+        self._keep_log_small()
         if self.plan.wall_seconds is not None:
             self._wall = self.ground.reactor.callLater(self.plan.wall_seconds, self._expire)
         await self.witness.executed(replace(incarnation, pid=pid, start_ticks=read_start_ticks(pid)))
@@ -210,14 +219,24 @@ class _Life:
 
     # -- what happens by itself
 
-    def _process_ended(self, exit: ExitStatus) -> None:
+    def _keep_log_small(self) -> None:
+        pool = self.ground.reactor.getThreadPool()
+        self._rotation = LoopingCall(deferToThreadPool, self.ground.reactor, pool, self.plan.log.rotate)
+        self._rotation.clock = self.ground.reactor
+        self._rotation.start(ROTATION, now=False).addErrback(
+            lambda failure: log.failure(
+                "Log of session {session} stays as it is", failure, session=self.plan.session_id
+            )
+        )
+
+    def _process_ended(self, status: ExitStatus) -> None:
         lines = self._last_lines()
         if self.phase is Phase.READY:
-            sentence = f"the agent server ended by itself: {exit.sentence()}"
-            self.machine.finish(Ending(EndReason.EXITED, sentence, None, exit, lines))
+            sentence = f"the agent server ended by itself: {status.sentence()}"
+            self.machine.finish(Ending(EndReason.EXITED, sentence, None, status, lines))
         else:
-            sentence = f"the agent server ended before it answered: {exit.sentence()}"
-            self.machine.finish(Ending(EndReason.FAILED, sentence, self.step, exit, lines))
+            sentence = f"the agent server ended before it answered: {status.sentence()}"
+            self.machine.finish(Ending(EndReason.FAILED, sentence, self.step, status, lines))
 
     def _expire(self) -> None:
         sentence = f"its time of {self.plan.wall_seconds:g} s is over"
@@ -244,6 +263,8 @@ class _Life:
         self._cancel_deadline()
         if self._wall is not None and self._wall.active():
             self._wall.cancel()
+        if self._rotation is not None and self._rotation.running:
+            self._rotation.stop()
         self._enter(Phase.STOPPING)
         Deferred.fromCoroutine(self._wind_down()).addErrback(
             lambda failure: log.failure("Session {session} did not end well", failure, session=self.plan.session_id)
@@ -276,6 +297,7 @@ class _Life:
 
     async def _wind_down(self) -> None:
         try:
+            await deferLater(self.ground.reactor, 0)  # a start that is on the stack cannot be cancelled
             if self._start is not None:
                 self._start.cancel()
                 await self._start
@@ -299,10 +321,10 @@ class _Life:
         if left:
             log.error("Session {session} left processes: {pids}", session=self.plan.session_id, pids=left)
         if watch is not None:
-            exit = await watch.when_ended()
+            status = await watch.when_ended()
             watch.reap()
             if self.ending is not None and self.ending.exit is None:
-                self.ending = replace(self.ending, exit=exit)
+                self.ending = replace(self.ending, exit=status)
 
     async def _ended_within(self, watch: Watch, seconds: float) -> None:
         ended = watch.when_ended()
@@ -359,22 +381,18 @@ def _machine() -> Any:
     def gone(_inputs: _Inputs, life: _Life) -> None:
         life.enter_ended()
 
-    new.upon(_Inputs.begin).to(queued).returns(None)(begin)
-    queued.upon(_Inputs.admitted).to(starting).returns(None)(admitted)
-    starting.upon(_Inputs.answered).to(ready).returns(None)(answered)
+    new.upon(_Inputs.begin).to(queued)(begin)
+    queued.upon(_Inputs.admitted).to(starting)(admitted)
+    starting.upon(_Inputs.answered).to(ready)(answered)
     for living in (new, queued, starting, ready):
-        living.upon(_Inputs.finish).to(stopping).returns(None)(finish)
-    stopping.upon(_Inputs.gone).to(ended).returns(None)(gone)
+        living.upon(_Inputs.finish).to(stopping)(finish)
+    stopping.upon(_Inputs.gone).to(ended)(gone)
     for over in (stopping, ended):
-        over.upon(_Inputs.begin).loop().returns(None)(_ignore)
-        over.upon(_Inputs.admitted).loop().returns(None)(_ignore)
-        over.upon(_Inputs.answered).loop().returns(None)(_ignore)
-        over.upon(_Inputs.finish).loop().returns(None)(_ignore)
+        over.upon(_Inputs.begin).loop().returns(None)
+        over.upon(_Inputs.admitted).loop().returns(None)
+        over.upon(_Inputs.answered).loop().returns(None)
+        over.upon(_Inputs.finish).loop().returns(None)
     return builder.build()
-
-
-def _ignore(_inputs: _Inputs, _life: _Life, *_args: object) -> None:
-    """Ignore what comes too late."""
 
 
 _build = _machine()

@@ -7,6 +7,7 @@ record that it writes itself.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -101,10 +102,8 @@ class Watch:
         if self._pidfd < 0:
             return
         self._reactor.removeReader(self)
-        try:
+        with contextlib.suppress(ChildProcessError):
             os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED | os.WNOHANG)
-        except ChildProcessError:
-            pass
         os.close(self._pidfd)
         self._pidfd = -1
 

@@ -34,6 +34,7 @@ Index(
     postgresql_where=_LISTED,
 )
 Index("sessions_of_owner", sessions.c.owner, sessions.c.created_at, sessions.c.id)
+Index("sessions_of_agent", sessions.c.agent, sessions.c.created_at, sessions.c.id)
 Index("sessions_of_team", sessions.c.team_id, sessions.c.created_at, sessions.c.id)
 Index("sessions_living", sessions.c.created_at, sessions.c.id, sqlite_where=_LIVING, postgresql_where=_LIVING)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from twisted.web.server import Request
 from twisted.web.resource import IResource, Resource
+from twisted.web.server import Request
 
 SECURITY_HEADERS = {
     "x-xss-protection": "1; mode=block",
@@ -44,7 +44,5 @@ class Root(Resource):
         for name, value in SECURITY_HEADERS.items():
             request.responseHeaders.setRawHeaders(name, [value])
         if request.isSecure():
-            request.responseHeaders.setRawHeaders(
-                "strict-transport-security", ["max-age=31536000; includeSubDomains"]
-            )
+            request.responseHeaders.setRawHeaders("strict-transport-security", ["max-age=31536000; includeSubDomains"])
         return self._face

@@ -57,7 +57,7 @@ class StartBody(msgspec.Struct, forbid_unknown_fields=True):
 class ChangeBody(msgspec.Struct, forbid_unknown_fields=True):
     """The body of ``PATCH /sessions/:id``; a field left out stays as it is."""
 
-    description: str | None | msgspec.UnsetType = msgspec.UNSET
+    description: str | msgspec.UnsetType | None = msgspec.UNSET
     tags: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
     annotations: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
 

@@ -5,18 +5,15 @@ from __future__ import annotations
 import pytest
 import pytest_twisted
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
 from agentproxy.agents.agentapi import AgentapiDriver, outcome_of
 from agentproxy.agents.connection import Answer
 from agentproxy.agents.driver import (
-    AgentEvent,
     Busy,
     MessageEvent,
     Refused,
     Sent,
-    StatusEvent,
     TypedNotEntered,
     Unknown,
     Unreachable,
@@ -25,30 +22,8 @@ from agentproxy.errors import AGENT_UNREACHABLE, Refusal
 from agentproxy.model.backend import Backend
 from agentproxy.model.session import AgentStatus
 from tests.agent_servers import free_port, run_agent_server
+from tests.agents.hearing import Heard
 from tests.fakes import fake_command
-
-
-class Heard:
-    """A sink that keeps what it hears and says when a condition has come true."""
-
-    def __init__(self) -> None:
-        self.events: list[AgentEvent] = []
-        self.why: Deferred[str] = Deferred()
-        self._stable: Deferred[None] = Deferred()
-
-    def opened(self) -> None: ...
-
-    def event(self, event: AgentEvent) -> None:
-        self.events.append(event)
-        if event == StatusEvent(AgentStatus.STABLE) and not self._stable.called:
-            self._stable.callback(None)
-
-    def closed(self, why: str) -> None:
-        self.why.callback(why)
-
-    async def stable(self) -> None:
-        """Wait until the agent is quiet."""
-        await self._stable.addTimeout(30, reactor)
 
 
 def driver_of(port: int) -> AgentapiDriver:
@@ -70,7 +45,7 @@ async def test_a_conversation_with_the_real_agentapi() -> None:
         assert await driver.send_user("again", 20) == Busy()
         assert isinstance(await driver.send_user("  ", 20), Refused)
         assert "hello" in [message.content for message in await driver.messages() if message.role == "user"]
-        assert any(isinstance(event, MessageEvent) and event.message.content == "hello" for event in heard.events)
+        await heard.until(lambda event: isinstance(event, MessageEvent) and event.message.content == "hello")
         await deferToThread(server.close)
         assert await heard.why.addTimeout(10, reactor)
         assert isinstance(await driver.send_user("gone", 5), Unreachable)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from twisted.python import usage
 
 from agentproxy import __version__
 from agentproxy.cli import main
+from agentproxy.config.variables import OTHER_NAMES
 from agentproxy.daemon import Options
 
 
@@ -16,7 +18,9 @@ from agentproxy.daemon import Options
 def _clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    for name in list(os.environ):
+        if name.startswith(("AGENTPROXY_", "AGENTAPI_", "XDG_")) or name in OTHER_NAMES:
+            monkeypatch.delenv(name)
 
 
 def parsed(*arguments: str) -> Options:

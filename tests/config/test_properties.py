@@ -54,7 +54,7 @@ def values(kind: Any, name: str) -> st.SearchStrategy[Any]:
         return st.dictionaries(TEXT, values(get_args(kind)[1], ""), max_size=2)
     numbers = {bool: st.booleans(), int: st.integers(1, 10**9), float: st.integers(1, 10**6).map(lambda n: n / 8)}
     paths = TEXT.map(lambda text: f"/x{text}")
-    return numbers[kind] if kind in numbers else paths if kind is Path else TEXT
+    return numbers.get(kind, paths if kind is Path else TEXT)
 
 
 def sections(kind: Any) -> st.SearchStrategy[dict[str, Any]]:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import pytest
+import pytest_twisted
+from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
+from agentproxy.agents.agentapi import AgentapiDriver
 from agentproxy.agents.driver import Busy, Outcome, Refused, Sent, TypedNotEntered, Unknown, Unreachable
 from agentproxy.agents.marks import Marks
 from agentproxy.errors import Refusal
 from agentproxy.features.messaging import MESSAGE_LIMIT, Delivery, Fate, Messenger, clean
 from agentproxy.features.observing import Observer
 from agentproxy.features.readiness import ReadinessJudge
+from agentproxy.model.backend import Backend
+from tests.agent_servers import run_agent_server
+from tests.fakes import fake_command
 from tests.features.scripted import ScriptedDriver
 from tests.features.test_observing import Sink, said
 
@@ -140,3 +146,19 @@ def test_text_that_cannot_be_typed_is_refused(text: str) -> None:
     """Control characters would be obeyed by the terminal instead of shown."""
     with pytest.raises(Refusal, match=r"\$\.content"):
         clean(text)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_first_message_to_a_real_agent_server() -> None:
+    """An agent whose prompt comes late gets its first message once, when the prompt is there."""
+    with run_agent_server("agentapi", fake_command("sleepy", 1), height=24) as server:
+        driver = AgentapiDriver(reactor, Backend("127.0.0.1", server.port))
+        observer = Observer(driver, Sink(), reactor)  # type: ignore[arg-type]
+        judge = ReadinessJudge(driver, observer, Marks(idle=(r"^>",)))
+        delivery = await Messenger(driver, observer, judge, reactor).deliver("hello", 30)  # type: ignore[arg-type]
+        assert delivery == Delivery(Fate.DELIVERED)
+        await observer.when_quiet(after=observer.quiet_turns).addTimeout(30, reactor)
+        assert [message.content for message in observer.messages.values() if message.role == "user"] == ["hello"]
+        assert "reply: hello" in observer.messages[max(observer.messages)].content
+        observer.close()
+        await driver.close()

@@ -107,6 +107,6 @@ async def test_a_broken_file_is_left_alone(tmp_path: Path) -> None:
 async def test_a_home_that_cannot_be_made(tmp_path: Path) -> None:
     """The failure names the step and the reason."""
     (tmp_path / "file").write_text("")
-    with pytest.raises(StepFailed, match="home: HOME cannot be prepared: (Not a directory|File exists)"):
-        homes = Homes(tmp_path / "file")
+    homes = Homes(tmp_path / "file")
+    with pytest.raises(StepFailed, match=r"home: HOME cannot be prepared: (Not a directory|File exists)"):
         await homes.prepare(homes.of("ann"), CLAUDE, {})

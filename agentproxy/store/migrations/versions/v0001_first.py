@@ -35,6 +35,7 @@ def _sessions() -> None:
     )
     _partial("sessions_listed", "sessions", ["created_at", "id"], "deleted_at IS NULL")
     op.create_index("sessions_of_owner", "sessions", ["owner", "created_at", "id"])
+    op.create_index("sessions_of_agent", "sessions", ["agent", "created_at", "id"])
     op.create_index("sessions_of_team", "sessions", ["team_id", "created_at", "id"])
     _partial("sessions_living", "sessions", ["created_at", "id"], "phase <> 'ended'")
     op.create_table(

@@ -1,0 +1,288 @@
+"""The daemon put together: the only file that knows everybody."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+
+from twisted.application.service import IService, Service
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.threads import deferToThread
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.server import Site
+
+from agentproxy.config import Config, Loaded
+from agentproxy.errors import Refusal
+from agentproxy.features.living import LivingSession
+from agentproxy.features.making import Maker, Terms
+from agentproxy.features.preparing import Kitchen
+from agentproxy.features.routing import Directory
+from agentproxy.features.sessions import Sessions
+from agentproxy.gateway.front import FrontFactory
+from agentproxy.gateway.head import Head
+from agentproxy.gateway.options import GatewayOptions
+from agentproxy.gateway.routes import Waiting, session_id_of
+from agentproxy.model.backend import Backend
+from agentproxy.model.cors import CorsRules
+from agentproxy.model.environment import clean
+from agentproxy.model.event import NewEvent
+from agentproxy.model.session import Ending, EndReason, Phase
+from agentproxy.runtime import agent_servers, catalogue, cgroups, isolation, orphans
+from agentproxy.runtime.clone import Cloner, CloneRules
+from agentproxy.runtime.directories import Directories
+from agentproxy.runtime.env_files import EnvFiles
+from agentproxy.runtime.homes import Homes
+from agentproxy.runtime.limits import Limits
+from agentproxy.runtime.ports import Ports
+from agentproxy.runtime.scripts import Scripts
+from agentproxy.runtime.start_queue import StartQueue
+from agentproxy.runtime.starting import Ground
+from agentproxy.store import Sealer, Store, StoreError
+from agentproxy.web.site import Root
+from agentproxy.web.xapi import Xapi
+
+log = Logger()
+
+
+class CannotStart(Exception):  # noqa: N818 - a sentence for the operator, not a defect
+    """The daemon cannot start; the text says why and what helps."""
+
+
+class Routes:
+    """The gateway's directory over the features' one."""
+
+    def __init__(self, directory: Directory) -> None:
+        self._directory = directory
+
+    def find(self, session_id: str, head: Head) -> Backend | Waiting | Refusal:  # noqa: ARG002
+        """Return the agent server of a session."""
+        return self._directory.look(session_id) or Waiting(lambda: self._directory.decide(session_id))
+
+    def explain(self, session_id: str, failure: str) -> Refusal:
+        """Return why an agent server does not answer."""
+        return self._directory.explain(session_id, failure)
+
+
+class Daemon(Service):
+    """Everything that runs between start and stop."""
+
+    def __init__(self, loaded: Loaded, reactor: Any) -> None:
+        self._loaded = loaded
+        self._config: Config = loaded.config
+        self._reactor = reactor
+        self._store: Store | None = None
+        self._sessions: Sessions | None = None
+        self._front: FrontFactory | None = None
+        self._ports: list[Any] = []
+        self._opening: Deferred[None] | None = None
+
+    # -- start
+
+    def startService(self) -> None:
+        """Open everything in the background; a start that fails ends the process with a sentence and the status 1."""
+        super().startService()
+        self._reactor.callWhenRunning(self._take_signals)
+        self._opening = Deferred.fromCoroutine(self._open())
+        self._opening.addErrback(self._give_up)
+
+    def _give_up(self, failure: Failure) -> None:
+        if failure.check(CannotStart, StoreError, Refusal, OSError):
+            sentence = str(failure.value)
+        else:
+            log.failure("The start failed", failure)
+            sentence = f"the start failed: {failure.getErrorMessage()}"
+        print(f"agentproxy: {sentence}", file=sys.stderr)  # noqa: T201 - the log may be elsewhere
+        # twistd knows no failed start: end with our own status when everything has been stopped.
+        self._reactor.addSystemEventTrigger("after", "shutdown", os._exit, 1)
+        if self._reactor.running:
+            self._reactor.stop()
+        else:
+            self._reactor.callWhenRunning(self._reactor.stop)
+
+    async def _open(self) -> None:
+        config = self._config
+        for warning in self._loaded.warnings:
+            log.warn("{warning}", warning=warning)
+        if config.auth.enabled:
+            raise CannotStart("auth.enabled: this version has no authentication yet; it listens on loopback without it")
+        config.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        orphans.become_subreaper()
+        server = agent_servers.resolve(config.agent_server)
+        if not server.has_door:
+            log.warn("agentapi listens on all interfaces and asks nobody: fence its ports from {port} on by a firewall "
+                     "or a container", port=config.start_port)  # fmt: skip
+        self._store = store = Store(
+            self._reactor,
+            config.store.url,
+            config.data_dir,
+            synchronous=config.store.synchronous,
+            secrets=Sealer.from_directory(config.data_dir),
+        )
+        await store.open()
+        await self._end_leftovers(store)
+        self._sessions = sessions = self._make_sessions(store)
+        await self._listen(sessions, store)
+
+    async def _end_leftovers(self, store: Store) -> None:
+        """End what an earlier server left running, by its marker, and record its sessions as lost."""
+        now = datetime.now(UTC)
+        for incarnation in await store.open_incarnations():
+            await deferToThread(orphans.end_all, incarnation.marker)
+            await store.change_incarnation(incarnation.session_id, incarnation.number, {"ended_at": now})
+        for session in await store.living_sessions():
+            ending = Ending(EndReason.LOST, "the server ended while it ran")
+            changes = {"phase": Phase.ENDED, "ending": ending, "ended_at": now, "updated_at": now}
+            facts = {"reason": ending.reason.value, "sentence": ending.sentence}
+            await store.change_session(session.id, changes, [NewEvent(session.id, "session.ended", now, facts)])
+
+    def _make_sessions(self, store: Store) -> Sessions:
+        config = self._config
+        wanted = config.sessions
+        hidden = (config.data_dir,)
+        root = cgroups.find_root()
+        ground = Ground(
+            self._reactor,
+            Ports(config.start_port, config.end_port),
+            StartQueue(wanted.max_concurrent_starts, wanted.max_queued),
+            Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip(),
+            cgroups.Cgroups(root) if root is not None else None,
+            isolation.resolve(wanted.isolation, hidden),
+        )
+        terms = Terms(
+            choose_agent_server=lambda: agent_servers.resolve(config.agent_server),
+            listen_within=wanted.start_timeout,
+            answer_within=wanted.ready_timeout,
+            wall_time=wanted.limits.wall_time,
+            first_message_within=wanted.first_message_timeout,
+            width=wanted.terminal_width,
+            height=wanted.terminal_height,
+            limits=Limits(wanted.limits.memory, wanted.limits.processes, wanted.limits.open_files),
+        )
+        maker = Maker(self._make_kitchen(os.environ), ground, terms, store, self._session_ended)
+        return Sessions(store, maker)
+
+    def _session_ended(self, living: LivingSession) -> None:
+        assert self._sessions is not None
+        self._sessions.ended(living)
+        if self._front is not None:
+            self._front.cut(living.record.id)
+
+    def _make_kitchen(self, environ: Mapping[str, str]) -> Kitchen:
+        config = self._config
+        wanted = config.sessions
+        visible = clean(environ, wanted.pass_environment)
+        return Kitchen(
+            catalogue=catalogue.load(),
+            directories=Directories(config.data_dir / "sessions"),
+            homes=Homes(wanted.homes_dir or config.data_dir / "homes"),
+            scripts=Scripts(config.scripts, lambda name: _which(name, visible)),
+            env_files=EnvFiles(wanted.env_files_dir),
+            cloner=self._make_cloner(visible),
+            server_environment=visible,
+            default_agent=config.default_agent,
+            allow_commands=config.allow_commands,
+            per_user_home=wanted.per_user_home,
+        )
+
+    def _make_cloner(self, visible: Mapping[str, str]) -> Cloner:
+        wanted = self._config.sessions
+        setsid, git = (_which(name, visible) or name for name in ("setsid", "git"))
+        rules = CloneRules(roots=wanted.local_repository_roots, timeout=wanted.clone_timeout)
+        return Cloner(self._reactor, self._reactor, (setsid, git), rules, visible)
+
+    async def _listen(self, sessions: Sessions, store: Store) -> None:
+        config = self._config
+        cors = CorsRules(frozenset(config.allowed_origins) or None)
+        options = GatewayOptions(
+            start_wait=config.gateway.start_wait,
+            connect_timeout=config.gateway.connect_timeout,
+            first_byte_timeout=config.gateway.first_byte_timeout,
+            idle_timeout=config.gateway.idle_timeout,
+            keepalive=config.gateway.keepalive,
+            max_head=config.gateway.max_head_bytes,
+            max_headers=config.gateway.max_headers,
+            head_timeout=config.gateway.head_timeout,
+            body_timeout=config.gateway.body_timeout,
+            pool_size=config.gateway.pool_per_backend,
+            trusted_proxies=tuple(ip_network(one) for one in config.trusted_proxies),
+        )
+        routes = Routes(Directory(sessions, store))
+        face = Xapi(sessions).app.resource()
+        site = Site(Root(face, face, lambda uri: session_id_of(uri) is not None))
+        self._front = FrontFactory(site, routes, options, cors, self._reactor)
+        endpoints = [one.endpoint for one in config.listeners] or [_endpoint(config.listen, config.port)]
+        for endpoint in endpoints:
+            try:
+                port = await serverFromString(self._reactor, endpoint).listen(self._front)
+            except Exception as error:
+                raise CannotStart(f"cannot listen at {endpoint}: {error}") from error
+            self._ports.append(port)
+            log.info("agentproxy listens at {address}", address=port.getHost())
+
+    # -- stop
+
+    def _take_signals(self) -> None:
+        """Let the first SIGTERM or SIGINT stop the reactor, and a second one kill what is left."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            before = signal.getsignal(number)
+            if callable(before):
+                signal.signal(number, self._second_kills(before))
+
+    def _second_kills(self, before: Any) -> Any:
+        seen = False
+
+        def on_signal(number: int, frame: Any) -> None:
+            nonlocal seen
+            if not seen:
+                seen = True
+                before(number, frame)
+            elif self._sessions is not None:
+                self._reactor.callFromThread(self._sessions.kill_all)
+
+        return on_signal
+
+    def stopService(self) -> Deferred[None]:
+        """End every session in parallel, then the streams, then the store."""
+        super().stopService()
+        return Deferred.fromCoroutine(self._close())
+
+    async def _close(self) -> None:
+        if self._opening is not None:
+            self._opening.cancel()
+            await self._opening
+        for port in self._ports:
+            await port.stopListening()
+        if self._sessions is not None:
+            killing = self._reactor.callLater(self._config.sessions.shutdown_grace, self._sessions.kill_all)
+            await self._sessions.close()
+            if killing.active():
+                killing.cancel()
+        if self._front is not None:
+            self._front.stop()
+        if self._store is not None:
+            await self._store.close()
+
+
+def _which(name: str, environment: Mapping[str, str]) -> str | None:
+    return shutil.which(name, path=environment.get("PATH"))
+
+
+def _endpoint(host: str, port: int) -> str:
+    kind = "tcp6" if ":" in host else "tcp"
+    return f"{kind}:{port}:interface=" + host.replace(":", "\\:")
+
+
+def makeService(options: Any) -> IService:
+    """Return the service of the options' configuration; nothing is opened before it starts."""
+    from twisted.internet import reactor
+
+    return Daemon(options.loaded, reactor)

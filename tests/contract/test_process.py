@@ -1,0 +1,103 @@
+"""The process: its command line, the ends it may come to, and the files that it keeps."""
+
+from __future__ import annotations
+
+import json
+import signal
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.contract.conftest import Run
+from tests.fakes import fake_command
+from tests.waiting import wait_for
+
+
+def call(argv: list[str], *args: str, **options: object) -> subprocess.CompletedProcess[str]:
+    """Run the program to its end."""
+    done: subprocess.CompletedProcess[str] = subprocess.run(
+        [*argv, *args], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30, **options
+    )  # type: ignore[call-overload]
+    return done
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["server"],
+        ["server", "--nonsense", "--", "true"],
+        ["server", "--port=abc", "--", "true"],
+        ["server", "--type=bogus", "--", "true"],
+        ["server", "--term-width=9", "--", "true"],
+        ["server", "--term-height=9", "--", "true"],
+        ["server", "--load-state", "--", "true"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_command_lines(argv: list[str], args: list[str]) -> None:
+    """A command line that makes no sense ends with status 1 and a text."""
+    done = call(argv, *args)
+    assert done.returncode == 1
+    assert (done.stdout + done.stderr).strip()
+
+
+def test_a_program_that_is_not_there(run: Run) -> None:
+    """An agent that cannot be executed ends the server with status 1, and is named."""
+    with run(["nosuchprogram"], answering=False) as server:
+        assert server.wait() == 1
+        assert "nosuchprogram" in server.outputs
+
+
+@pytest.mark.parametrize(
+    ("given", "told"), [("claude", "claude"), ("cursor-agent", "cursor"), ("q", "amazonq"), (None, "custom")]
+)
+def test_agent_types(run: Run, given: str | None, told: str) -> None:
+    """Types have other names, and an unknown program is custom."""
+    with run(fake_command("mute"), agent_type=given) as server:
+        assert server.client.get("/status").json()["agent_type"] == told
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_ends_server_and_agent(run: Run, number: int) -> None:
+    """One polite signal ends both, with status 0."""
+    with run(fake_command("tui")) as server:
+        server.log.wait("the agent", lambda log: log.events("started"))
+        server.signal(number)
+        assert server.wait() == 0
+        wait_for("the end of the agent", lambda: not server.log.living())
+
+
+def test_pid_file(run: Run, tmp_path: Path) -> None:
+    """The pid file has the server's number while it runs, readable by its owner alone."""
+    path = tmp_path / "new" / "server.pid"
+    with run(fake_command("tui"), flags=[f"--pid-file={path}"]) as server:
+        assert path.read_text() == f"{server.process.pid}\n"
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        server.log.wait("the agent", lambda log: log.events("started"))
+        server.signal(signal.SIGTERM)
+        server.wait()
+        assert not path.exists()
+
+
+def test_state_file_and_initial_prompt(run: Run, tmp_path: Path) -> None:
+    """The initial prompt is sent once; a later server around the same file remembers it and the talk."""
+    path = tmp_path / "state.json"
+    flags = [f"--state-file={path}", "--initial-prompt=first words"]
+    with run(fake_command("tui"), flags=flags) as server:
+        with server.client.events() as events:
+            events.until_message("reply: first words")
+            events.until_stable()
+        server.signal(signal.SIGTERM)
+        assert server.wait() == 0
+    saved = json.loads(path.read_text())
+    assert (saved["version"], saved["initial_prompt"], saved["initial_prompt_sent"]) == (1, "first words", True)
+    assert [list(row) for row in saved["messages"]] == [["id", "message", "role", "time"]] * 3
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    with run(fake_command("tui"), flags=flags) as server:
+        with server.client.events() as events:
+            events.until_message("first words", role="user")
+            events.until_stable()
+        assert [row["content"] for row in server.client.messages()][1] == "first words"
+        assert server.log.entered() == []
