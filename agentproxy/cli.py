@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 from agentproxy import __version__
 from agentproxy.config import ConfigError
@@ -32,20 +33,20 @@ def serve(arguments: Sequence[str]) -> int:
     """Run the daemon in the foreground, in this process; ends with twistd's own exit status."""
     from twisted.python import usage
 
-    from agentproxy.daemon import Options
+    from agentproxy import daemon
 
     try:
-        options = Options()  # type: ignore[no-untyped-call]
+        options: Any = cast(Any, daemon.Options)()
         options.synopsis = "Usage: agentproxy server [options]"
-        options.parseOptions(list(arguments))  # type: ignore[no-untyped-call]
+        options.parseOptions(list(arguments))
     except usage.UsageError as error:
         print(f"agentproxy: {error}", file=sys.stderr)
         return 1
-    from twisted.scripts.twistd import run
+    from twisted.scripts import twistd
 
     find_plugin()
     sys.argv = ["twistd", "--nodaemon", "--pidfile=", "agentproxy", *arguments]
-    run()
+    cast(Any, twistd).run()
     return 0
 
 

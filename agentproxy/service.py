@@ -89,7 +89,7 @@ class Daemon(Service):
 
     def startService(self) -> None:
         """Open everything in the background; a start that fails ends the process with a sentence and the status 1."""
-        super().startService()
+        super().startService()  # type: ignore[no-untyped-call]
         self._reactor.callWhenRunning(self._take_signals)
         self._opening = Deferred.fromCoroutine(self._open())
         self._opening.addErrback(self._give_up)
@@ -252,7 +252,7 @@ class Daemon(Service):
 
     def stopService(self) -> Deferred[None]:
         """End every session in parallel, then the streams, then the store."""
-        super().stopService()
+        super().stopService()  # type: ignore[no-untyped-call]
         return Deferred.fromCoroutine(self._close())
 
     async def _close(self) -> None:

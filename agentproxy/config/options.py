@@ -72,7 +72,7 @@ class GatewayOptions:
         3600.0, "Without a byte in either direction, then the connection is closed.", unit="seconds", **POSITIVE
     )
     keepalive: float = option(
-        15.0, "Silence after which an event stream gets a comment line; 0 for never.", unit="seconds", **COUNT
+        15.0, "Silence after which an event stream gets a comment line.", unit="seconds", **POSITIVE
     )
     max_head_bytes: int = option(32768, "Size of a request head; more is 431.", unit="bytes", **POSITIVE)
     max_headers: int = option(100, "Header fields of a request; more is 431.", **POSITIVE)

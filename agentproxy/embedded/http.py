@@ -11,6 +11,7 @@ GET /screen            text, cursor and size
 GET /health            200 while the agent lives
 POST /interrupt        the agent's own interrupt key
 GET /openapi.json      these routes as OpenAPI 3.1
+GET /schemas/X.json    the JSON schema of an answer, ``null`` for an unknown one
 =====================  ===============================================================================
 
 With a door, a request without its secret gets 403 whatever it asks for.
@@ -29,7 +30,7 @@ from twisted.logger import Logger
 from twisted.web.http import HTTPChannel, HTTPFactory, Request
 
 from agentproxy.embedded.body import ProblemError, fault, message_wish
-from agentproxy.embedded.openapi import document
+from agentproxy.embedded.openapi import document, schema
 from agentproxy.embedded.session import SendError, Session, message_event
 from agentproxy.embedded.stream import Stream
 from agentproxy.embedded.uploads import MOST_UPLOAD, UploadError, Uploads
@@ -176,6 +177,9 @@ class Asked(Request):
         if path == "/":
             self.setHeader("Location", "/" + f"{self.site.rules.chat}/embed".lstrip("/"))
             return self._text(307, "")
+        if method == "GET" and path.startswith("/schemas/") and path.endswith(".json"):
+            self.setHeader("Content-Type", "application/json")
+            return self._body(200, json.dumps(schema(path[len("/schemas/") : -len(".json")])).encode())
         if path not in self.site.routes:
             self.setHeader("X-Content-Type-Options", "nosniff")
             missing = "404 page not found\n"

@@ -23,6 +23,25 @@ _MESSAGE = {
 _FILE = {"type": "object", "required": ["file"], "properties": {"file": {"type": "string", "format": "binary"}}}
 _BODIES = {"/message": ("application/json", _MESSAGE), "/upload": ("multipart/form-data", _FILE)}
 
+_TEXT, _LIST, _TRUTH, _OBJECT = {"type": "string"}, {"type": "array"}, {"type": "boolean"}, {"type": "object"}
+_ANSWERS: dict[str, dict[str, Any]] = {
+    "StatusResponseBody": {"status": _TEXT, "agent_type": _TEXT, "transport": _TEXT, "prompt": _TRUTH},
+    "MessagesResponseBody": {"messages": _LIST},
+    "MessageResponseBody": {"ok": _TRUTH},
+    "UploadResponseBody": {"ok": _TRUTH, "filePath": _TEXT},
+    "ScreenResponseBody": {"text": _TEXT, "cursor": _OBJECT, "size": _OBJECT},
+    "HealthResponseBody": {"ok": _TRUTH},
+    "InterruptResponseBody": {"ok": _TRUTH},
+    "ErrorModel": {"title": _TEXT, "status": {"type": "integer"}, "detail": _TEXT},
+}
+
+
+def schema(name: str) -> dict[str, Any] | None:
+    """Return the JSON schema of the answer *name*, None for an unknown one."""
+    if name not in _ANSWERS:
+        return None
+    return {"type": "object", "required": list(_ANSWERS[name]), "properties": _ANSWERS[name]}
+
 
 def document() -> dict[str, Any]:
     """Return the document."""

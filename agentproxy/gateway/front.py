@@ -50,6 +50,7 @@ class FrontProtocol(Protocol):
         self._closing = False
         self._held = False
         self._since = self.now()
+        self._peer: str | None = None
 
     def now(self) -> float:
         """Return the time of the reactor."""
@@ -63,7 +64,6 @@ class FrontProtocol(Protocol):
         """Note who it is."""
         self._front.connections.add(self)
         self._front.relay.counts.connections += 1
-        self._peer = str(getattr(self.transport.getPeer(), "host", ""))
         self._secure = ISSLTransport.providedBy(self.transport)
         self.transport.registerProducer(self, True)
 
@@ -107,6 +107,8 @@ class FrontProtocol(Protocol):
 
     def _next(self) -> bool:
         self._head = None
+        if self._peer is None:  # under PROXY protocol it is known only when bytes have come
+            self._peer = str(getattr(self.transport.getPeer(), "host", ""))
         if self._inbox.startswith(b"\r\n"):
             self._inbox = self._inbox[2:]
         try:

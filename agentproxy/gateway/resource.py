@@ -6,7 +6,7 @@ the same rules, refusals and pool. twisted.web has read the whole body by then, 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.interfaces import IPushProducer, ISSLTransport
 from twisted.internet.task import LoopingCall
@@ -30,10 +30,10 @@ class SessionProxyResource(ReverseProxyResource):
     :param relay: the front's, :attr:`FrontFactory.relay`, so that rules and pool are the same.
     """
 
-    isLeaf = True
+    isLeaf = True  # noqa: N815
 
     def __init__(self, relay: Relay) -> None:
-        super().__init__("", 0, b"", reactor=relay.reactor)  # type: ignore[no-untyped-call]
+        cast(Any, super()).__init__("", 0, b"", reactor=relay.reactor)
         self._relay = relay
 
     def render(self, request: Any) -> int:

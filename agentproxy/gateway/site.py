@@ -27,7 +27,7 @@ class SiteChannel(HTTPChannel):
 
     def requestDone(self, request: Request) -> None:
         """Let the front go on with the next request."""
-        super().requestDone(request)  # type: ignore[no-untyped-call]
+        cast(Any, super()).requestDone(request)
         if self.turn is not None:
             self.turn.answered()
 
@@ -113,7 +113,7 @@ class SiteTurn:
         self._touched: float = client.now()
         self._body_timeout: float = client.options.body_timeout
         self._close = False
-        channel: Any = SiteChannel()  # type: ignore[no-untyped-call]
+        channel: Any = cast(Any, SiteChannel)()
         channel.factory = channel.site = site
         channel.requestFactory = site.requestFactory
         channel.callLater = client.call_later

@@ -24,7 +24,8 @@ def check(tags: Mapping[str, str], path: str = "$.tags") -> None:
     for name, value in tags.items():
         reason = _reason(name, value)
         if reason:
-            raise Refusal(INVALID_REQUEST, f"{path}.{name[:80]!a}: {reason}".replace("'", ""))
+            shown = name[:80].encode("unicode_escape").decode()
+            raise Refusal(INVALID_REQUEST, f"{path}.{shown}: {reason}")
 
 
 def _reason(name: str, value: str) -> str | None:

@@ -9,389 +9,50 @@ the session has started. Only then the port is released and the end is told.
 
 from __future__ import annotations
 
-import contextlib
-import os
-import signal
-from dataclasses import replace
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from automat import TypeMachineBuilder
-from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.task import LoopingCall, deferLater
-from twisted.internet.threads import deferToThreadPool
-from twisted.logger import Logger
+from twisted.internet.defer import Deferred
 
-from agentproxy.errors import Refusal
 from agentproxy.model.backend import Backend
-from agentproxy.model.session import Ending, EndReason, ExitStatus, Incarnation, Phase
-from agentproxy.runtime import cgroups, orphans
-from agentproxy.runtime.agent_servers import Serving
-from agentproxy.runtime.launching import Launch, LaunchFailed, launch
-from agentproxy.runtime.ports import PortLease
-from agentproxy.runtime.probe import until_answering
-from agentproxy.runtime.start_queue import Ticket
+from agentproxy.model.session import Ending, EndReason, Phase
+from agentproxy.runtime.life import Inputs, Life
 from agentproxy.runtime.starting import Ground, Plan, Preparation, Prepared, Witness
-from agentproxy.runtime.steps import StepFailed
-from agentproxy.runtime.watching import Watch, read_start_ticks
 
-log = Logger()
-HOST = "127.0.0.1"
-ROTATION = 10.0
-"""Seconds between two looks at the size of a log."""
-
-
-class _Inputs(Protocol):
-    def begin(self) -> None:
-        """The start was asked for."""
-
-    def admitted(self) -> None:
-        """The queue lets it start."""
-
-    def answered(self, backend: Backend) -> None:
-        """The agent server answers."""
-
-    def finish(self, ending: Ending) -> None:
-        """It shall end, or has ended by itself."""
-
-    def gone(self) -> None:
-        """Nothing of it is left."""
-
-
-class _Life:
-    """What all states share: the start under way, the process, and what has to be given back."""
-
-    def __init__(self, ground: Ground, plan: Plan, preparation: Preparation, witness: Witness) -> None:
-        self.ground = ground
-        self.plan = plan
-        self.preparation = preparation
-        self.witness = witness
-        self.phase = Phase.QUEUED
-        self.backend: Backend | None = None
-        self.ticket: Ticket | None = None
-        self.watch: Watch | None = None
-        self.ending: Ending | None = None
-        self.machine: _Inputs
-        self.step = "queue"
-        self.hurried = False
-        self._lease: PortLease | None = None
-        self._prepared: Prepared | None = None
-        self._cgroup: Path | None = None
-        self._start: Deferred[None] | None = None
-        self._deadline: Any = None
-        self._wall: Any = None
-        self._rotation: LoopingCall | None = None
-        self._waiting: list[Deferred[Ending]] = []
-
-    # -- the start
-
-    def begin(self) -> None:
-        """Run the start in the background; however it goes, the machine hears of it."""
-        self.witness.entered(Phase.QUEUED)
-        self._start = Deferred.fromCoroutine(self._run())
-
-    async def _run(self) -> None:
-        try:
-            backend = await self._steps()
-        except CancelledError:
-            self._fail("the start was cancelled", self.step)  # ignored when it is ending already
-        except StepFailed as failed:
-            self._fail(failed.sentence, failed.step, failed.exit, failed.output)
-        except Refusal as refusal:
-            self._fail(str(refusal), self.step)
-        except Exception:
-            if self.ending is not None:
-                return  # what was under way broke because it was cancelled
-            log.failure(
-                "The start of session {session} broke in step {step}", session=self.plan.session_id, step=self.step
-            )
-            self._fail("the server could not start it; its log has the reason", self.step)
-        else:
-            self.machine.answered(backend)
-        finally:
-            self._cancel_deadline()
-
-    def _fail(
-        self, sentence: str, step: str, status: ExitStatus | None = None, output: tuple[str, ...] | None = None
-    ) -> None:
-        lines = self._last_lines() if output is None else output
-        self.machine.finish(Ending(EndReason.FAILED, sentence, step, status, lines))
-
-    def _last_lines(self) -> tuple[str, ...]:
-        return self.plan.log.last_lines(50) if self.watch is not None else ()
-
-    def _report(self, step: str, **facts: Any) -> None:
-        self.step = step
-        self.witness.step(step, facts)
-
-    async def _steps(self) -> Backend:
-        self.ticket = self.ground.queue.enter(self.plan.owner)
-        await self.ticket.admitted
-        self.machine.admitted()
-        self._report("port")
-        self._lease = self.ground.ports.lease()
-        port = self._lease.port
-        self._prepared = await self.preparation.prepare(port, self._report)
-        await self._execute(self._prepared, port)
-        backend = Backend(HOST, port, door=self.plan.door if self.plan.agent_server.has_door else None)
-        self._report("listen", port=port)
-        self._set_deadline(self.plan.listen_within, "it did not listen")
-        await until_answering(self.ground.reactor, backend, self._listens)
-        return backend
-
-    def _listens(self) -> None:
-        self._report("answer")
-        self._set_deadline(self.plan.answer_within, "it did not answer GET /status")
-
-    def _set_deadline(self, seconds: float, what: str) -> None:
-        self._cancel_deadline()
-        sentence = f"{what} within {seconds:g} s"
-        self._deadline = self.ground.reactor.callLater(seconds, lambda: self._fail(sentence, self.step))
-
-    def _cancel_deadline(self) -> None:
-        if self._deadline is not None and self._deadline.active():
-            self._deadline.cancel()
-
-    async def _execute(self, prepared: Prepared, port: int) -> None:
-        self._report("exec")
-        if self.ground.cgroups is not None:
-            self._cgroup = self.ground.cgroups.make(f"{self.plan.session_id}-{self.plan.number}")
-        argv = self._argv(prepared, port)
-        incarnation = self._incarnation(argv, prepared, port)
-        await self.witness.about_to_exec(incarnation)
-        if self.ending is not None:
-            raise CancelledError
-        environment = {**prepared.environment, orphans.MARKER_VARIABLE: self.plan.marker}
-        try:
-            pid = launch(Launch(argv, environment, prepared.directory, self.plan.log.path, self._cgroup))
-        except LaunchFailed as failed:
-            raise StepFailed("exec", str(failed)) from None
-        self.watch = Watch(self.ground.reactor, pid, self._end_record)
-        self.watch.on_ended(self._process_ended)
-        self._keep_log_small()
-        if self.plan.wall_seconds is not None:
-            self._wall = self.ground.reactor.callLater(self.plan.wall_seconds, self._expire)
-        await self.witness.executed(replace(incarnation, pid=pid, start_ticks=read_start_ticks(pid)))
-
-    @property
-    def _end_record(self) -> Path:
-        return self.plan.records / "end.json"
-
-    @property
-    def _door_file(self) -> Path:
-        return self.plan.records / "door"
-
-    def _argv(self, prepared: Prepared, port: int) -> tuple[str, ...]:
-        plan = self.plan
-        self._write_door()
-        serving = Serving(port, prepared.agent_type, self._door_file, self._end_record, plan.width, plan.height)
-        served = prepared.wrap((*plan.agent_server.command(serving), *prepared.command))
-        own = (prepared.directory, *plan.own, plan.records)
-        return self.ground.isolation.wrap(plan.limits.wrap(served), prepared.directory, own)
-
-    def _write_door(self) -> None:
-        try:
-            self.plan.records.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._end_record.unlink(missing_ok=True)
-            if self.plan.agent_server.has_door and self.plan.door is not None:
-                self._door_file.unlink(missing_ok=True)
-                with open(os.open(self._door_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-                    file.write(self.plan.door)
-        except OSError as error:
-            raise StepFailed("exec", f"the session's records cannot be written: {error.strerror}") from None
-
-    def _incarnation(self, argv: tuple[str, ...], prepared: Prepared, port: int) -> Incarnation:
-        plan = self.plan
-        return Incarnation(
-            session_id=plan.session_id,
-            number=plan.number,
-            agent_server=plan.agent_server.name,
-            argv=argv,
-            directory=str(prepared.directory),
-            port=port,
-            marker=plan.marker,
-            boot_id=self.ground.boot_id,
-            created_at=datetime.now(UTC),
-            door=plan.door if plan.agent_server.has_door else None,
-            cgroup=str(self._cgroup) if self._cgroup is not None else None,
-        )
-
-    # -- what happens by itself
-
-    def _keep_log_small(self) -> None:
-        pool = self.ground.reactor.getThreadPool()
-        self._rotation = LoopingCall(deferToThreadPool, self.ground.reactor, pool, self.plan.log.rotate)
-        self._rotation.clock = self.ground.reactor
-        self._rotation.start(ROTATION, now=False).addErrback(
-            lambda failure: log.failure(
-                "Log of session {session} stays as it is", failure, session=self.plan.session_id
-            )
-        )
-
-    def _process_ended(self, status: ExitStatus) -> None:
-        lines = self._last_lines()
-        if self.phase is Phase.READY:
-            sentence = f"the agent server ended by itself: {status.sentence()}"
-            self.machine.finish(Ending(EndReason.EXITED, sentence, None, status, lines))
-        else:
-            sentence = f"the agent server ended before it answered: {status.sentence()}"
-            self.machine.finish(Ending(EndReason.FAILED, sentence, self.step, status, lines))
-
-    def _expire(self) -> None:
-        sentence = f"its time of {self.plan.wall_seconds:g} s is over"
-        self.machine.finish(Ending(EndReason.EXPIRED, sentence, output=self._last_lines()))
-
-    # -- the phases
-
-    def enter_starting(self) -> None:
-        """Begin to start."""
-        self._enter(Phase.STARTING)
-
-    def enter_ready(self, backend: Backend) -> None:
-        """Make the agent server known; others may start now."""
-        self.backend = backend
-        self.phase = Phase.READY
-        self._give_back_ticket()
-        self.witness.entered(Phase.READY)
-        self.witness.ready(backend)
-
-    def enter_stopping(self, ending: Ending) -> None:
-        """End everything in the background."""
-        self.ending = ending
-        self.backend = None
-        self._cancel_deadline()
-        if self._wall is not None and self._wall.active():
-            self._wall.cancel()
-        if self._rotation is not None and self._rotation.running:
-            self._rotation.stop()
-        self._enter(Phase.STOPPING)
-        Deferred.fromCoroutine(self._wind_down()).addErrback(
-            lambda failure: log.failure("Session {session} did not end well", failure, session=self.plan.session_id)
-        )
-
-    def enter_ended(self) -> None:
-        """Tell everybody who waits."""
-        assert self.ending is not None
-        self.phase = Phase.ENDED
-        self.witness.entered(Phase.ENDED)
-        self.witness.ended(self.ending)
-        waiting, self._waiting = self._waiting, []
-        for one in waiting:
-            one.callback(self.ending)
-
-    def _enter(self, phase: Phase) -> None:
-        self.phase = phase
-        self.witness.entered(phase)
-
-    def when_ended(self) -> Deferred[Ending]:
-        """Return a Deferred of the end; cancelling it forgets it."""
-        waiting: Deferred[Ending] = Deferred(lambda gone: self._waiting.remove(gone) if gone in self._waiting else None)
-        if self.phase is Phase.ENDED and self.ending is not None:
-            waiting.callback(self.ending)
-        else:
-            self._waiting.append(waiting)
-        return waiting
-
-    # -- the end
-
-    async def _wind_down(self) -> None:
-        try:
-            await deferLater(self.ground.reactor, 0)  # a start that is on the stack cannot be cancelled
-            if self._start is not None:
-                self._start.cancel()
-                await self._start
-            await self._end_processes()
-            await self._give_back()
-        finally:
-            self.machine.gone()
-
-    async def _end_processes(self) -> None:
-        watch = self.watch
-        if watch is not None and watch.exit is None and not self.hurried:
-            self._signal_group(self.plan.agent_server.stop_signal)
-            await self._ended_within(watch, self.plan.agent_server.grace)
-        if self._cgroup is not None:
-            cgroups.kill(self._cgroup)
-        pool = self.ground.reactor.getThreadPool()
-        leader = watch.pid if watch is not None else None
-        left = await deferToThreadPool(
-            self.ground.reactor, pool, orphans.end_all, self.plan.marker, leader, self._cgroup
-        )
-        if left:
-            log.error("Session {session} left processes: {pids}", session=self.plan.session_id, pids=left)
-        if watch is not None:
-            status = await watch.when_ended()
-            watch.reap()
-            if self.ending is not None and self.ending.exit is None:
-                self.ending = replace(self.ending, exit=status)
-
-    async def _ended_within(self, watch: Watch, seconds: float) -> None:
-        ended = watch.when_ended()
-        self._deadline = self.ground.reactor.callLater(seconds, ended.cancel)
-        with contextlib.suppress(CancelledError):
-            await ended
-        self._cancel_deadline()
-
-    def _signal_group(self, number: int) -> None:
-        if self.watch is not None and self.watch.exit is None:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.watch.pid, number)
-
-    def hurry(self) -> None:
-        """Kill the agent server's group now, without grace; what else is left is ended on the way down."""
-        self.hurried = True
-        if self._cgroup is not None:
-            cgroups.kill(self._cgroup)
-        self._signal_group(signal.SIGKILL)
-
-    async def _give_back(self) -> None:
-        self._give_back_ticket()
-        with contextlib.suppress(OSError):
-            self._door_file.unlink(missing_ok=True)
-        if self._cgroup is not None:
-            cgroups.remove(self._cgroup)
-        if self._lease is not None:
-            self._lease.release()
-        if self._prepared is not None:
-            await self._prepared.cleanup()
-
-    def _give_back_ticket(self) -> None:
-        if self.ticket is not None:
-            self.ticket.release()
+__all__ = ["Ground", "Plan", "Preparation", "Prepared", "Supervisor", "Witness"]
 
 
 def _machine() -> Any:
-    builder = TypeMachineBuilder(_Inputs, _Life)
+    builder = TypeMachineBuilder(Inputs, Life)
     new, queued, starting = builder.state("new"), builder.state("queued"), builder.state("starting")
     ready, stopping, ended = builder.state("ready"), builder.state("stopping"), builder.state("ended")
 
-    def begin(_inputs: _Inputs, life: _Life) -> None:
+    def begin(_inputs: Inputs, life: Life) -> None:
         life.begin()
 
-    def admitted(_inputs: _Inputs, life: _Life) -> None:
+    def admitted(_inputs: Inputs, life: Life) -> None:
         life.enter_starting()
 
-    def answered(_inputs: _Inputs, life: _Life, backend: Backend) -> None:
+    def answered(_inputs: Inputs, life: Life, backend: Backend) -> None:
         life.enter_ready(backend)
 
-    def finish(_inputs: _Inputs, life: _Life, ending: Ending) -> None:
+    def finish(_inputs: Inputs, life: Life, ending: Ending) -> None:
         life.enter_stopping(ending)
 
-    def gone(_inputs: _Inputs, life: _Life) -> None:
+    def gone(_inputs: Inputs, life: Life) -> None:
         life.enter_ended()
 
-    new.upon(_Inputs.begin).to(queued)(begin)
-    queued.upon(_Inputs.admitted).to(starting)(admitted)
-    starting.upon(_Inputs.answered).to(ready)(answered)
+    new.upon(Inputs.begin).to(queued)(begin)
+    queued.upon(Inputs.admitted).to(starting)(admitted)
+    starting.upon(Inputs.answered).to(ready)(answered)
     for living in (new, queued, starting, ready):
-        living.upon(_Inputs.finish).to(stopping)(finish)
-    stopping.upon(_Inputs.gone).to(ended)(gone)
+        living.upon(Inputs.finish).to(stopping)(finish)
+    stopping.upon(Inputs.gone).to(ended)(gone)
     for over in (stopping, ended):
-        over.upon(_Inputs.begin).loop().returns(None)
-        over.upon(_Inputs.admitted).loop().returns(None)
-        over.upon(_Inputs.answered).loop().returns(None)
-        over.upon(_Inputs.finish).loop().returns(None)
+        over.upon(Inputs.begin).loop().returns(None)
+        over.upon(Inputs.admitted).loop().returns(None)
+        over.upon(Inputs.answered).loop().returns(None)
+        over.upon(Inputs.finish).loop().returns(None)
     return builder.build()
 
 
@@ -406,8 +67,8 @@ class Supervisor:
     """
 
     def __init__(self, ground: Ground, plan: Plan, preparation: Preparation, witness: Witness) -> None:
-        self._life = _Life(ground, plan, preparation, witness)
-        self._machine: _Inputs = _build(self._life)
+        self._life = Life(ground, plan, preparation, witness)
+        self._machine: Inputs = _build(self._life)
         self._life.machine = self._machine
 
     @property

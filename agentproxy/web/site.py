@@ -28,7 +28,7 @@ class Root(Resource):
     """
 
     def __init__(self, face: IResource, proxy: IResource, is_session: Callable[[bytes], bool]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._face = face
         self._proxy = proxy
         self._is_session = is_session

@@ -272,3 +272,33 @@ async def test_a_silent_event_stream_gets_comments_between_events(world: World) 
         connection.check(later + 16)
     heard = await client.until(lambda ear: b": keep-alive" in ear.heard)
     assert heard.endswith(b"3\r\na:1\r\n2\r\n\n\n\r\ne\r\n: keep-alive\n\n\r\n")
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_request_waits_for_a_session_that_starts(world: World) -> None:
+    """A request that comes while the session starts is sent on when it is ready."""
+    world.answer = saying(OK)
+    directory: Any = world.front.relay.directory
+    ready: Deferred[Backend | Refusal] = Deferred()
+    directory.find = lambda session_id, head: Waiting(lambda: ready)
+    client = await world.client(f"POST /{ID}/x HTTP/1.1\r\nHost: us\r\nContent-Length: 4\r\n\r\nbody".encode())
+    reactor.callLater(0.05, ready.callback, directory.backend)
+    assert (await client.until(lambda ear: ear.heard.endswith(b"ok"))).startswith(b"HTTP/1.1 200 ")
+    await world.agents[0].until(lambda ear: ear.heard == b"body")
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_stalled_client_stalls_its_agent(world: World) -> None:
+    """A download whose reader stops holds little in memory, and arrives whole afterwards."""
+    size = 16 << 20
+    world.answer = saying(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + b"x" * size)
+    client = await world.client(get(f"/{ID}/x", "Connection: close\r\n"))
+    client.transport.pauseProducing()  # type: ignore[union-attr]
+    waited: Deferred[None] = Deferred()
+    reactor.callLater(0.3, waited.callback, None)
+    await waited
+    (front,) = world.front.connections
+    assert len(front.transport.dataBuffer) + front.transport._tempDataLen < 1 << 20
+    client.transport.resumeProducing()  # type: ignore[union-attr]
+    heard = await client.until(lambda ear: ear.closed)
+    assert len(heard.partition(b"\r\n\r\n")[2]) == size

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -90,3 +91,12 @@ def test_commands_of_a_requests_own_need_permission() -> None:
 def test_marks_match_the_screens(name: str, mark: str, line: str) -> None:
     """The marks recognise the lines that the agents really show."""
     assert any(pattern.search(f"above\n{line}\n") for pattern in getattr(load().agents[name].marks, mark))
+
+
+def test_the_documentation_lists_every_agent() -> None:
+    """docs/agents.md names the agents in the order of the catalogue, each with how to install it."""
+    text = (Path(__file__).parents[2] / "docs/agents.md").read_text("utf-8")
+    rows = [line.split("|") for line in text.splitlines() if line.startswith("| `")]
+    agents = load().agents
+    assert [row[1].strip(" `") for row in rows] == list(agents)
+    assert all(row[3].strip(" `") == agents[row[1].strip(" `")].install for row in rows if "install" in row[3])
