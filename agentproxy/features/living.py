@@ -50,6 +50,7 @@ class LivingSession:
         self.agent_status: AgentStatus | None = None
         self.supervisor: Supervisor | None = None
         self.on_ready: Callable[[], Coroutine[Any, Any, None]] | None = None
+        self.interrupt_keys: tuple[str, ...] = ()
         self._store = store
         self._make_driver = make_driver
         self._make_observer = make_observer
@@ -83,8 +84,8 @@ class LivingSession:
     # -- the witness of the supervisor
 
     def entered(self, phase: Phase) -> None:
-        """Record a phase; the end is recorded by :meth:`ended`."""
-        if phase is Phase.ENDED or phase is self.record.phase:
+        """Record a phase; :meth:`ready` and :meth:`ended` record theirs."""
+        if phase in (Phase.READY, Phase.ENDED) or phase is self.record.phase:
             return
         self.change({"phase": phase}, f"session.{phase.value}", {"incarnation": self.record.incarnation})
 

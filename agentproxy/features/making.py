@@ -9,6 +9,7 @@ from typing import Any
 
 from agentproxy.agents.agentapi import AgentapiDriver
 from agentproxy.agents.driver import AgentServerDriver
+from agentproxy.agents.embedded import EmbeddedDriver
 from agentproxy.agents.marks import Marks
 from agentproxy.features.living import LivingSession
 from agentproxy.features.messaging import Messenger
@@ -75,12 +76,14 @@ class Maker:
         living = LivingSession(session, self._store, self._driver, self._observer, self._on_ended)
         recipe = Recipe(self._kitchen, session, wish, agent, resume)
         living.supervisor = Supervisor(self._ground, self._plan(session), recipe, living)
+        living.interrupt_keys = agent.interrupt
         if wish.message and not resume:
             self._first_message(living, wish.message, agent)
         return living
 
     def _driver(self, backend: Backend) -> AgentServerDriver:
-        return AgentapiDriver(self._ground.reactor, backend)
+        kind = EmbeddedDriver if backend.door is not None else AgentapiDriver
+        return kind(self._ground.reactor, backend)
 
     def _observer(self, driver: AgentServerDriver, living: LivingSession) -> Observer:
         return Observer(driver, living, self._ground.reactor)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -22,10 +22,11 @@ from agentproxy.errors import (
     START_FAILED,
     Refusal,
 )
+from agentproxy.features.interrupting import interrupt
 from agentproxy.features.living import LivingSession
 from agentproxy.model.event import Event, NewEvent
 from agentproxy.model.principal import Principal
-from agentproxy.model.search import SessionPage, SessionQuery
+from agentproxy.model.search import SessionPage, SessionQuery, VisibleTo
 from agentproxy.model.session import AgentStatus, Ending, EndReason, Phase, Session
 from agentproxy.model.start import StartRequest, Wait
 from agentproxy.store import Store
@@ -51,6 +52,17 @@ class Recipes(Protocol):
 
     def give_life(self, session: Session, wish: StartRequest, principal: Principal, resume: bool) -> LivingSession:
         """Return a living session, not started yet."""
+
+
+def sees_all(principal: Principal) -> bool:
+    """Return whether the sessions of everybody are visible."""
+    return "*" in principal.permissions
+
+
+def may_see(principal: Principal, session: Session) -> bool:
+    """Return whether a session is the principal's own, its team's, or visible because all are."""
+    shared = session.scope == "team" and session.team_id in principal.teams
+    return sees_all(principal) or shared or session.owner == principal.user_id
 
 
 def ending_facts(ending: Ending) -> dict[str, Any]:
@@ -150,12 +162,14 @@ class Sessions:
         """
         living = self._living.get(session_id)
         session = living.record if living else await self._store.session(session_id)
-        if session is None or session.deleted_at is not None:
+        if session is None or session.deleted_at is not None or not may_see(principal, session):
             raise Refusal(SESSION_NOT_FOUND, session_id=session_id)
         return self._show(session)
 
     async def search(self, principal: Principal, query: SessionQuery) -> tuple[list[Shown], str | None]:
         """Return one page of sessions, newest first, and the cursor of the next."""
+        if not sees_all(principal):
+            query = replace(query, visible_to=VisibleTo(principal.user_id, principal.teams))
         page: SessionPage = await self._store.search(query)
         return [self._show(self._fresh(session)) for session in page.sessions], page.cursor
 
@@ -222,15 +236,17 @@ class Sessions:
             await living.stop(EndReason.STOPPED, sentence)
             await living.written()
 
-    def living(self, session_id: str) -> LivingSession:
-        """Return the living session of that id.
+    async def interrupt(self, principal: Principal, session_id: str) -> None:
+        """Press the agent's own interrupt keys.
 
-        :raises Refusal: SESSION_NOT_RUNNING.
+        :raises Refusal: SESSION_NOT_FOUND, SESSION_NOT_RUNNING, or those of :func:`interrupt`.
         """
+        await self.get(principal, session_id)
         living = self._living.get(session_id)
-        if living is None:
+        if living is None or living.driver is None:
             raise Refusal(SESSION_NOT_RUNNING, session_id=session_id)
-        return living
+        await interrupt(living.driver, living.interrupt_keys)
+        living.tell("agent.interrupted", {"by": principal.user_id})
 
     # -- the server's own life
 

@@ -225,8 +225,11 @@ class Exchange:
         self._client_ended = True
         if self.tunnel and self._agent is not None and not self._agent_ended:
             self._agent.end_writing()
+            return
+        self._end()
+        if self.tunnel:
+            self._client.finish(True)
         else:
-            self._end()
             self._client.abort()
 
     def client_lost(self) -> None:

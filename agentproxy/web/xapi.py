@@ -8,6 +8,7 @@
 | `PATCH /sessions/:id` | the session; body `description`, `tags`, `annotations` |
 | `DELETE /sessions/:id` | `{"message", "session_id", "status": "terminated"}` |
 | `POST /sessions/:id/stop` | the session, ended |
+| `POST /sessions/:id/interrupt` | `{"session_id", "status": "interrupted"}` |
 | `GET /sessions/:id/events` | `{"events": [...]}`; `after`, `limit` |
 | `GET /health` | `{"status": "ok"}` |
 """
@@ -211,6 +212,12 @@ class Xapi:
     async def stop(self, request: Request, session_id: str) -> bytes:
         """End a session's agent server."""
         return answer(request, shown(await self._sessions.stop(self._caller(request), session_id)))
+
+    @app.route("/sessions/<session_id>/interrupt", methods=["POST"])
+    async def interrupt(self, request: Request, session_id: str) -> bytes:
+        """Press the agent's interrupt keys."""
+        await self._sessions.interrupt(self._caller(request), session_id)
+        return answer(request, {"session_id": session_id, "status": "interrupted"})
 
     @app.route("/sessions/<session_id>/events", methods=["GET"])
     async def events(self, request: Request, session_id: str) -> bytes:

@@ -1,0 +1,153 @@
+"""A first user's minutes with the whole daemon: start, talk, watch, look, delete; and what is left afterwards."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.agent_servers import clean_environment, find_agentapi
+from tests.waiting import wait_for
+from tests.wire import Client, Reply
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+class Daemon:
+    """One running daemon on a port of its own."""
+
+    def __init__(self, directory: Path, agent_server: str) -> None:
+        agentapi = find_agentapi()
+        if agent_server == "agentapi" and agentapi is None:
+            pytest.skip("the real agentapi is neither on PATH nor in ../shared/bin")
+        self.log = directory / "daemon.log"
+        path = os.pathsep.join(filter(None, [os.path.dirname(agentapi or ""), os.environ["PATH"]]))
+        environment = clean_environment(
+            directory,
+            {
+                "AGENTPROXY_DATA_DIR": str(directory / "data"),
+                "AGENTPROXY_AGENT_SERVER": agent_server,
+                "AGENTPROXY_DEFAULT_AGENT": "demo",
+                "PATH": path,
+            },
+        )
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "agentproxy", "--port", "0"],
+                cwd=directory,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        self.client = Client("127.0.0.1", wait_for("the daemon listens", self._port))
+
+    def _port(self) -> int | None:
+        assert self.process.poll() is None, self.log.read_text()
+        found = re.search(r"listens at .*port=(\d+)", self.log.read_text())
+        return int(found[1]) if found else None
+
+    def start(self, **body: Any) -> str:
+        """Start a session and return its id."""
+        reply = self.client.post_json("/start", body)
+        assert reply.status == 200, reply.body
+        session_id: str = reply.json()["session_id"]
+        return session_id
+
+    def delete(self, session_id: str) -> Reply:
+        """Delete a session."""
+        return self.client.request("DELETE", f"/sessions/{session_id}")
+
+    def stop(self) -> int:
+        """Ask it to end and return its exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(40)
+        finally:
+            self.process.kill()
+            self.client.close()
+
+
+@pytest.fixture(params=["agentapi", "embedded"])
+def daemon(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Daemon]:
+    """A daemon with the demo agent below each agent server; ended afterwards."""
+    running = Daemon(tmp_path, request.param)
+    yield running
+    running.stop()
+
+
+def left_of(directory: Path) -> list[str]:
+    """Return the processes that still work below *directory*."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and Path(os.readlink(entry / "cwd")).is_relative_to(directory):
+                found.append((entry / "cmdline").read_text())
+        except OSError:
+            continue
+    return found
+
+
+def test_a_session_is_started_talked_to_and_deleted(daemon: Daemon) -> None:
+    """The first message arrives, the answer comes on the stream, and a deleted session is gone."""
+    session_id = daemon.start(user_id="alice", message="hello", tags={"project": "demo"})
+    with daemon.client.events(f"/{session_id}/events") as events:
+        events.until_message("You said: hello")
+    [listed] = daemon.client.get("/search?user_id=alice&tag.project=demo").json()["sessions"]
+    assert (listed["session_id"], listed["status"], listed["phase"]) == (session_id, "active", "ready")
+    kinds = [row["type"] for row in daemon.client.get(f"/sessions/{session_id}/events").json()["events"]]
+    assert kinds[0] == "session.queued"
+    assert kinds.count("session.ready") == 1
+    gone = daemon.delete(session_id)
+    assert gone.json() == {
+        "message": "Session terminated successfully",
+        "session_id": session_id,
+        "status": "terminated",
+    }
+    assert daemon.delete(session_id).status == 404
+    assert daemon.client.get(f"/{session_id}/status").status == 404
+    assert daemon.client.get("/search").json()["sessions"] == []
+
+
+def test_a_session_that_is_stopped_stays_listed_with_its_reason(daemon: Daemon) -> None:
+    """A stopped session forwards nothing, says why, and stays in the list as inactive."""
+    session_id = daemon.start()
+    stopped = daemon.client.request("POST", f"/sessions/{session_id}/stop").json()
+    assert (stopped["phase"], stopped["ending"]["reason"]) == ("ended", "stopped")
+    assert daemon.client.get(f"/{session_id}/status").json()["code"] == "session_ended"
+    [listed] = daemon.client.get("/search?status=inactive").json()["sessions"]
+    assert listed["session_id"] == session_id
+
+
+def test_the_end_of_the_server_is_the_end_of_its_sessions(daemon: Daemon, tmp_path: Path) -> None:
+    """SIGTERM ends the daemon with twistd's status and no process of any session is left."""
+    for _number in range(2):
+        daemon.start()
+    assert daemon.stop() == -signal.SIGTERM
+    assert left_of(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("body", "details"),
+    [
+        ('{"agnt": "demo"}', "$.agnt: unknown field, did you mean agent?"),
+        ('{"environment": {"1A": "x"}}', "$.environment.1A: "),
+        ('{"environment": {"LD_PRELOAD": "x"}}', "$.environment.LD_PRELOAD: "),
+        ('{"agent": "demp"}', "$.agent: "),
+        ("{", "$: expected a JSON object"),
+    ],
+)
+def test_a_wrong_start_is_refused_by_the_path_of_its_fault(daemon: Daemon, body: str, details: str) -> None:
+    """A wrong request starts nothing and names the field."""
+    reply = daemon.client.request("POST", "/start", body)
+    assert reply.status == 400
+    assert reply.json()["details"].startswith(details)
+    assert daemon.client.get("/search").json()["sessions"] == []
