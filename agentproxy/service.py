@@ -30,6 +30,7 @@ from agentproxy.features.sessions import Sessions
 from agentproxy.gateway.front import FrontFactory
 from agentproxy.gateway.head import Head
 from agentproxy.gateway.options import GatewayOptions
+from agentproxy.gateway.resource import SessionProxyResource
 from agentproxy.gateway.routes import Waiting, session_id_of
 from agentproxy.model.backend import Backend
 from agentproxy.model.cors import CorsRules
@@ -217,8 +218,9 @@ class Daemon(Service):
         )
         routes = Routes(Directory(sessions, store))
         face = Xapi(sessions).app.resource()
-        site = Site(Root(face, face, lambda uri: session_id_of(uri) is not None))
-        self._front = FrontFactory(site, routes, options, cors, self._reactor)
+        root = Root(face, lambda uri: session_id_of(uri) is not None)
+        self._front = FrontFactory(Site(root), routes, options, cors, self._reactor)
+        root.proxy = SessionProxyResource(self._front.relay)
         endpoints = [one.endpoint for one in config.listeners] or [_endpoint(config.listen, config.port)]
         for endpoint in endpoints:
             try:

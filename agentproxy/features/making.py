@@ -81,6 +81,10 @@ class Maker:
             self._first_message(living, wish.message, agent)
         return living
 
+    def output(self, session_id: str) -> OutputLog:
+        """Return the log of what a session's agent servers print."""
+        return OutputLog(self._kitchen.directories.of(session_id).log / "agent-server.log")
+
     def _driver(self, backend: Backend) -> AgentServerDriver:
         kind = EmbeddedDriver if backend.door is not None else AgentapiDriver
         return kind(self._ground.reactor, backend)
@@ -111,7 +115,7 @@ class Maker:
             owner=session.owner,
             agent_server=server,
             marker=secrets.token_hex(16),
-            log=OutputLog(directory.log / "agent-server.log"),
+            log=self.output(session.id),
             records=directory.root / "records",
             door=secrets.token_urlsafe(32) if server.has_door else None,
             own=(directory.root, home),

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.threads import deferToThread
 
 from agentproxy.errors import (
     SESSION_NOT_FOUND,
@@ -29,6 +30,7 @@ from agentproxy.model.principal import Principal
 from agentproxy.model.search import SessionPage, SessionQuery, VisibleTo
 from agentproxy.model.session import AgentStatus, Ending, EndReason, Phase, Session
 from agentproxy.model.start import StartRequest, Wait
+from agentproxy.runtime.output import OutputLog
 from agentproxy.store import Store
 
 
@@ -52,6 +54,9 @@ class Recipes(Protocol):
 
     def give_life(self, session: Session, wish: StartRequest, principal: Principal, resume: bool) -> LivingSession:
         """Return a living session, not started yet."""
+
+    def output(self, session_id: str) -> OutputLog:
+        """Return the log of what a session's agent servers print."""
 
 
 def sees_all(principal: Principal) -> bool:
@@ -172,6 +177,15 @@ class Sessions:
             query = replace(query, visible_to=VisibleTo(principal.user_id, principal.teams))
         page: SessionPage = await self._store.search(query)
         return [self._show(self._fresh(session)) for session in page.sessions], page.cursor
+
+    async def log(self, principal: Principal, session_id: str, size: int) -> bytes:
+        """Return the end of what the session's agent server has printed.
+
+        :param size: at most so many bytes.
+        :raises Refusal: SESSION_NOT_FOUND.
+        """
+        await self.get(principal, session_id)
+        return await deferToThread(self._recipes.output(session_id).tail, size)
 
     async def events(self, principal: Principal, session_id: str, after: int, limit: int) -> list[Event]:
         """Return the session's events with a number over ``after``.

@@ -23,14 +23,14 @@ class Root(Resource):
     """The root of the tree.
 
     :param face: the Klein resource of the face.
-    :param proxy: the resource that owns ``/:sessionId/*``.
+    :ivar proxy: the resource that owns ``/:sessionId/*``; without one the face answers these too.
     :param is_session: whether a request target leads to a session.
     """
 
-    def __init__(self, face: IResource, proxy: IResource, is_session: Callable[[bytes], bool]) -> None:
+    def __init__(self, face: IResource, is_session: Callable[[bytes], bool]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._face = face
-        self._proxy = proxy
+        self.proxy: IResource | None = None
         self._is_session = is_session
 
     def getChildWithDefault(self, path: bytes, request: Request) -> IResource:
@@ -39,8 +39,8 @@ class Root(Resource):
         assert request.postpath is not None
         request.prepath.remove(path)
         request.postpath.insert(0, path)
-        if self._is_session(request.uri):
-            return self._proxy
+        if self.proxy is not None and self._is_session(request.uri):
+            return self.proxy
         for name, value in SECURITY_HEADERS.items():
             request.responseHeaders.setRawHeaders(name, [value])
         if request.isSecure():

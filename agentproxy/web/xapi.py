@@ -9,6 +9,7 @@
 | `DELETE /sessions/:id` | `{"message", "session_id", "status": "terminated"}` |
 | `POST /sessions/:id/stop` | the session, ended |
 | `POST /sessions/:id/interrupt` | `{"session_id", "status": "interrupted"}` |
+| `GET /sessions/:id/log` | text: the end of what the agent server printed; `bytes` |
 | `GET /sessions/:id/events` | `{"events": [...]}`; `after`, `limit` |
 | `GET /health` | `{"status": "ok"}` |
 """
@@ -218,6 +219,14 @@ class Xapi:
         """Press the agent's interrupt keys."""
         await self._sessions.interrupt(self._caller(request), session_id)
         return answer(request, {"session_id": session_id, "status": "interrupted"})
+
+    @app.route("/sessions/<session_id>/log", methods=["GET"])
+    async def log(self, request: Request, session_id: str) -> bytes:
+        """Show the end of what the session's agent server has printed."""
+        size = wire.whole_number(wire.query(request), "bytes", 65_536, 1, 8_388_608)
+        text = await self._sessions.log(self._caller(request), session_id, size)
+        request.responseHeaders.setRawHeaders("content-type", ["text/plain; charset=utf-8"])
+        return text
 
     @app.route("/sessions/<session_id>/events", methods=["GET"])
     async def events(self, request: Request, session_id: str) -> bytes:

@@ -123,6 +123,7 @@ def test_a_session_that_is_stopped_stays_listed_with_its_reason(daemon: Daemon) 
     stopped = daemon.client.request("POST", f"/sessions/{session_id}/stop").json()
     assert (stopped["phase"], stopped["ending"]["reason"]) == ("ended", "stopped")
     assert daemon.client.get(f"/{session_id}/status").json()["code"] == "session_ended"
+    assert daemon.client.get(f"/sessions/{session_id}/log").media_type == "text/plain"
     [listed] = daemon.client.get("/search?status=inactive").json()["sessions"]
     assert listed["session_id"] == session_id
 
@@ -151,3 +152,11 @@ def test_a_wrong_start_is_refused_by_the_path_of_its_fault(daemon: Daemon, body:
     assert reply.status == 400
     assert reply.json()["details"].startswith(details)
     assert daemon.client.get("/search").json()["sessions"] == []
+
+
+def test_a_start_that_fails_says_why(daemon: Daemon) -> None:
+    """The step, the reason and the code are in the answer, and the session is listed with them."""
+    reply = daemon.client.post_json("/start", {"params": {"repo_full_name": "/etc"}})
+    assert (reply.status, reply.json()["code"], reply.json()["step"]) == (500, "start_failed", "clone")
+    [listed] = daemon.client.get("/search?status=inactive").json()["sessions"]
+    assert (listed["session_id"], listed["ending"]["reason"]) == (reply.json()["session_id"], "failed")
