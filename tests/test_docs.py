@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from agentproxy import errors
+from agentproxy.web.xapi import Xapi
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -35,3 +36,15 @@ def test_named_files_exist(page: Path) -> None:
     )
     missing = [name for name in named if not (ROOT / name).exists()]
     assert not missing
+
+
+def test_every_route_is_documented_and_none_that_does_not_exist() -> None:
+    """The table of docs/api.md has exactly the routes of the face."""
+    text = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    documented = set(re.findall(r"^\| `([A-Z]+ /\S*)` \|", text, re.MULTILINE))
+    routes = {
+        f"{method} {re.sub('<session_id>', ':id', rule.rule)}"
+        for rule in Xapi.app.url_map.iter_rules()
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+    }
+    assert documented == routes
