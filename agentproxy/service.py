@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import signal
@@ -10,7 +11,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred
@@ -85,6 +86,7 @@ class Daemon(Service):
         self._front: FrontFactory | None = None
         self._ports: list[Any] = []
         self._opening: Deferred[None] | None = None
+        self._lock: IO[str] | None = None
 
     # -- start
 
@@ -101,7 +103,7 @@ class Daemon(Service):
         else:
             log.failure("The start failed", failure)
             sentence = f"the start failed: {failure.getErrorMessage()}"
-        print(f"agentproxy: {sentence}", file=sys.stderr)  # noqa: T201 - the log may be elsewhere
+        print(f"agentproxy: {sentence}", file=sys.__stderr__)
         # twistd knows no failed start: end with our own status when everything has been stopped.
         self._reactor.addSystemEventTrigger("after", "shutdown", os._exit, 1)
         if self._reactor.running:
@@ -116,7 +118,10 @@ class Daemon(Service):
         if config.auth.enabled:
             raise CannotStart("auth.enabled: this version has no authentication yet; it listens on loopback without it")
         config.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._lock = _lock(config.data_dir)
         orphans.become_subreaper()
+        if config.sessions.isolation == "none":
+            log.warn("{sentence}", sentence=isolation.OPEN)
         server = agent_servers.resolve(config.agent_server)
         if not server.has_door:
             log.warn("agentapi listens on all interfaces and asks nobody: fence its ports from {port} on by a firewall "
@@ -150,6 +155,8 @@ class Daemon(Service):
         wanted = config.sessions
         hidden = (config.data_dir,)
         root = cgroups.find_root()
+        if root is None:
+            log.warn("{sentence}", sentence=cgroups.CANNOT_PROMISE)
         ground = Ground(
             self._reactor,
             Ports(config.start_port, config.end_port),
@@ -272,6 +279,22 @@ class Daemon(Service):
             self._front.stop()
         if self._store is not None:
             await self._store.close()
+        if self._lock is not None:
+            self._lock.close()
+
+
+def _lock(directory: Path) -> IO[str]:
+    """Return the open lock file of a data directory; closing it gives the directory free.
+
+    :raises CannotStart: another server uses the directory. It would lose its sessions to this one.
+    """
+    file = (directory / "lock").open("w", encoding="ascii")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise CannotStart(f"another agentproxy uses data_dir {directory}; give this one its own") from None
+    return file
 
 
 def _which(name: str, environment: Mapping[str, str]) -> str | None:

@@ -63,14 +63,20 @@ def check(kitchen: Kitchen, principal: Principal, wish: StartRequest) -> tuple[A
         repository.parse(wish.repository, wish.place("repository"))
     if wish.script:
         kitchen.scripts.check(wish.script)
+    agent, automatic = _pick(kitchen, wish)
+    kept = {"script": wish.script, "repository": wish.repository, "env_file": wish.env_file}
+    return agent, {"agent_automatic": automatic, "command": list(wish.command or ()), **kept}
+
+
+def _pick(kitchen: Kitchen, wish: StartRequest) -> tuple[Agent, bool]:
+    if wish.command:
+        custom = kitchen.catalogue.agents["custom"]
+        return kitchen.catalogue.with_command(custom, wish.command, allowed=kitchen.allow_commands), False
     try:
         choice = kitchen.catalogue.pick(wish.agent, kitchen.default_agent)
     except StepFailed as failure:
         raise Refusal(INVALID_REQUEST, f"$.agent: {failure.sentence}") from failure
-    agent = choice.agent
-    if wish.command:
-        agent = kitchen.catalogue.with_command(agent, wish.command, allowed=kitchen.allow_commands)
-    return agent, {"agent_automatic": choice.automatic, "script": wish.script, "repository": wish.repository}
+    return choice.agent, choice.automatic
 
 
 class Recipe:

@@ -16,6 +16,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.threads import deferToThread
 
 from agentproxy.errors import (
+    SESSION_BUSY,
     SESSION_NOT_FOUND,
     SESSION_NOT_RUNNING,
     SHUTTING_DOWN,
@@ -70,6 +71,21 @@ def may_see(principal: Principal, session: Session) -> bool:
     return sees_all(principal) or shared or session.owner == principal.user_id
 
 
+def wish_again(session: Session) -> StartRequest:
+    """Return the wish that makes the session's next incarnation: as the first one, without a first message."""
+    options = session.options
+    return StartRequest(
+        user_id=session.owner,
+        agent=session.agent,
+        command=tuple(options.get("command") or ()) or None,
+        environment=session.environment,
+        tags=session.tags,
+        repository=options.get("repository"),
+        env_file=options.get("env_file"),
+        script=options.get("script"),
+    )
+
+
 def ending_facts(ending: Ending) -> dict[str, Any]:
     """Return the fields by which an answer tells an end: ``step``, ``exit_status`` or ``signal``, ``output``."""
     facts: dict[str, Any] = {"reason": ending.reason.value}
@@ -102,6 +118,7 @@ class Sessions:
         self._recipes = recipes
         self._living: dict[str, LivingSession] = {}
         self._ended: dict[str, Session] = {}
+        self._restarting: set[str] = set()
         self._closing = False
 
     # -- starting
@@ -231,6 +248,41 @@ class Sessions:
         await self.get(principal, session_id)
         await self._end(session_id, f"stopped by {principal.user_id}")
         return await self.get(principal, session_id)
+
+    async def restart(self, principal: Principal, session_id: str) -> Shown:
+        """End the session if it lives and begin its next incarnation, with the agent's resume arguments.
+
+        :raises Refusal: SESSION_NOT_FOUND, SESSION_BUSY while it is being restarted, or why the start failed.
+        """
+        await self.get(principal, session_id)
+        if self._closing:
+            raise Refusal(SHUTTING_DOWN)
+        if session_id in self._restarting:
+            raise Refusal(SESSION_BUSY, session_id=session_id)
+        self._restarting.add(session_id)
+        try:
+            await self._end(session_id, f"restarted by {principal.user_id}")
+            living = await self._next_life(principal, session_id)
+            return await self._run(living, Wait.LISTENING)
+        finally:
+            self._restarting.discard(session_id)
+
+    async def _next_life(self, principal: Principal, session_id: str) -> LivingSession:
+        before = (await self.get(principal, session_id)).session
+        now = datetime.now(UTC)
+        changes: dict[str, Any] = {
+            "incarnation": before.incarnation + 1,
+            "phase": Phase.QUEUED,
+            "ending": None,
+            "ready_at": None,
+            "ended_at": None,
+            "updated_at": now,
+        }
+        events = [NewEvent(session_id, "session.restarted", now, {"incarnation": before.incarnation + 1})]
+        living = self._recipes.give_life(replace(before, **changes), wish_again(before), principal, resume=True)
+        await self._store.change_session(session_id, changes, events)
+        self._ended.pop(session_id, None)
+        return living
 
     async def delete(self, principal: Principal, session_id: str) -> None:
         """End a session, take it from the lists and remove its directory; its history stays.

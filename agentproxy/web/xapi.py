@@ -8,6 +8,7 @@
 | `PATCH /sessions/:id` | the session; body `description`, `tags`, `annotations` |
 | `DELETE /sessions/:id` | `{"message", "session_id", "status": "terminated"}` |
 | `POST /sessions/:id/stop` | the session, ended |
+| `POST /sessions/:id/restart` | the session in its next incarnation, with the agent's resume arguments |
 | `POST /sessions/:id/interrupt` | `{"session_id", "status": "interrupted"}` |
 | `GET /sessions/:id/log` | text: the end of what the agent server printed; `bytes` |
 | `GET /sessions/:id/events` | `{"events": [...]}`; `after`, `limit` |
@@ -213,6 +214,11 @@ class Xapi:
     async def stop(self, request: Request, session_id: str) -> bytes:
         """End a session's agent server."""
         return answer(request, shown(await self._sessions.stop(self._caller(request), session_id)))
+
+    @app.route("/sessions/<session_id>/restart", methods=["POST"])
+    async def restart(self, request: Request, session_id: str) -> bytes:
+        """Begin a session's next incarnation."""
+        return answer(request, shown(await self._sessions.restart(self._caller(request), session_id)))
 
     @app.route("/sessions/<session_id>/interrupt", methods=["POST"])
     async def interrupt(self, request: Request, session_id: str) -> bytes:

@@ -128,6 +128,32 @@ def test_a_session_that_is_stopped_stays_listed_with_its_reason(daemon: Daemon) 
     assert listed["session_id"] == session_id
 
 
+def test_a_session_is_restarted_under_its_id(daemon: Daemon) -> None:
+    """The next incarnation answers at the same id, also when the session had ended."""
+    session_id = daemon.start()
+    daemon.client.request("POST", f"/sessions/{session_id}/stop")
+    for incarnation in (2, 3):
+        again = daemon.client.request("POST", f"/sessions/{session_id}/restart").json()
+        assert (again["session_id"], again["phase"], again["incarnation"]) == (session_id, "ready", incarnation)
+        assert daemon.client.get(f"/{session_id}/status").status == 200
+
+
+def test_a_second_server_leaves_the_first_ones_data_alone(daemon: Daemon, tmp_path: Path) -> None:
+    """Two servers on one data directory would end each other's sessions, so the second one does not start."""
+    session_id = daemon.start()
+    second = subprocess.run(
+        [sys.executable, "-m", "agentproxy", "--port", "0"],
+        cwd=tmp_path,
+        env=clean_environment(tmp_path, {"AGENTPROXY_DATA_DIR": str(tmp_path / "data")}),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert second.returncode == 1
+    assert "another agentproxy uses data_dir" in second.stderr
+    assert daemon.client.get(f"/{session_id}/status").status == 200
+
+
 def test_the_end_of_the_server_is_the_end_of_its_sessions(daemon: Daemon, tmp_path: Path) -> None:
     """SIGTERM ends the daemon with twistd's status and no process of any session is left."""
     for _number in range(2):
