@@ -8,6 +8,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from ipaddress import ip_network
 from pathlib import Path
@@ -22,6 +23,7 @@ from twisted.python.failure import Failure
 from twisted.web.server import Site
 
 from agentproxy.config import Config, Loaded
+from agentproxy.config.options import AgentOptions
 from agentproxy.errors import Refusal
 from agentproxy.features.living import LivingSession
 from agentproxy.features.making import Maker, Terms
@@ -189,13 +191,13 @@ class Daemon(Service):
         wanted = config.sessions
         visible = clean(environ, wanted.pass_environment)
         return Kitchen(
-            catalogue=catalogue.load(),
+            catalogue=_catalogue(config.agents),
             directories=Directories(config.data_dir / "sessions"),
             homes=Homes(wanted.homes_dir or config.data_dir / "homes"),
             scripts=Scripts(config.scripts, lambda name: _which(name, visible)),
             env_files=EnvFiles(wanted.env_files_dir),
             cloner=self._make_cloner(visible),
-            server_environment=visible,
+            server_environment=lambda needs: clean(environ, (*wanted.pass_environment, *needs)),
             default_agent=config.default_agent,
             allow_commands=config.allow_commands,
             per_user_home=wanted.per_user_home,
@@ -281,6 +283,18 @@ class Daemon(Service):
             await self._store.close()
         if self._lock is not None:
             self._lock.close()
+
+
+def _catalogue(agents: Mapping[str, AgentOptions]) -> catalogue.Catalogue:
+    """Return the catalogue with the configuration's ``agents:`` laid over it.
+
+    :raises CannotStart: a value is wrong; the text has its path.
+    """
+    overlay = {name: {key: value for key, value in asdict(row).items() if value} for name, row in agents.items()}
+    try:
+        return catalogue.load(overlay)
+    except ValueError as error:
+        raise CannotStart(str(error)) from error
 
 
 def _lock(directory: Path) -> IO[str]:

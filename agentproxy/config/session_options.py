@@ -22,8 +22,12 @@ class AgentOptions:
     type: str | None = option(None, "Type that the agent server is told (`claude`, `codex`, ..., `custom`).")
     title: str | None = option(None, "Name for people.")
     environment: Mapping[str, str] = option(NOTHING, "Environment of this agent's sessions.", secret=True)
-    interrupt_keys: str | None = option(None, "Keys that interrupt it, as typed.")
-    resume_arguments: tuple[str, ...] | None = option(None, "Arguments that continue its last conversation.")
+    needs: tuple[str, ...] | None = option(None, "Variables of the server that its sessions get.")
+    interrupt: tuple[str, ...] | None = option(None, "Keys that interrupt it, as typed.")
+    resume: tuple[str, ...] | None = option(None, "Arguments that continue its last conversation.")
+    marks: Mapping[str, tuple[str, ...]] = option(
+        NOTHING, "`idle`, `busy`, `approval`: regular expressions over the last rows of its screen."
+    )
     install: str | None = option(None, "Sentence that says how to install it.")
 
 

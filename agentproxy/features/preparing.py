@@ -5,7 +5,7 @@ Checks come before anything is written; the steps run in the order in which a fa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +30,7 @@ TEXT_LIMIT = 65_536
 class Kitchen:
     """The places and rules that recipes use.
 
-    :param server_environment: what sessions may see of the server's environment.
+    :param server_environment: what sessions may see of the server's environment, with the names that an agent needs.
     :param per_user_home: one HOME for all sessions of a user; else one a session.
     """
 
@@ -40,7 +40,7 @@ class Kitchen:
     scripts: Scripts
     env_files: EnvFiles
     cloner: Cloner
-    server_environment: Mapping[str, str]
+    server_environment: Callable[[Sequence[str]], Mapping[str, str]]
     default_agent: str = "auto"
     allow_commands: bool = False
     per_user_home: bool = True
@@ -126,7 +126,7 @@ class Recipe:
         github = {"GITHUB_TOKEN": wish.github_token} if wish.github_token else {}
         return environment.merge(
             environment.Layers(
-                server=self._kitchen.server_environment,
+                server=self._kitchen.server_environment(self._agent.needs),
                 agent=self._agent.environment,
                 github=github,
                 env_file=chosen.values if chosen else {},
