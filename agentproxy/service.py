@@ -56,6 +56,17 @@ from agentproxy.web.xapi import Xapi
 
 log = Logger()
 
+WITHOUT_EFFECT = (
+    "agent_server_listen",
+    "auth.",
+    "role_env_files.",
+    "runtime_dir",
+    "sessions.on_shutdown",
+    "sessions.stop_grace",
+    "log.",
+)
+"""Options that are known and checked, and that nothing obeys yet; the start says so when one is set."""
+
 
 class CannotStart(Exception):  # noqa: N818 - a sentence for the operator, not a defect
     """The daemon cannot start; the text says why and what helps."""
@@ -117,6 +128,9 @@ class Daemon(Service):
         config = self._config
         for warning in self._loaded.warnings:
             log.warn("{warning}", warning=warning)
+        for path, source in self._loaded.sources.items():
+            if path.startswith(WITHOUT_EFFECT) and source != "default":
+                log.warn("{path} ({source}) has no effect in this version", path=path, source=source)
         if config.auth.enabled:
             raise CannotStart("auth.enabled: this version has no authentication yet; it listens on loopback without it")
         config.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -124,7 +138,7 @@ class Daemon(Service):
         orphans.become_subreaper()
         if config.sessions.isolation == "none":
             log.warn("{sentence}", sentence=isolation.OPEN)
-        server = agent_servers.resolve(config.agent_server)
+        server = self._agent_server()
         if not server.has_door:
             log.warn("agentapi listens on all interfaces and asks nobody: fence its ports from {port} on by a firewall "
                      "or a container", port=config.start_port)  # fmt: skip
@@ -139,6 +153,10 @@ class Daemon(Service):
         await self._end_leftovers(store)
         self._sessions = sessions = self._make_sessions(store)
         await self._listen(sessions, store)
+
+    def _agent_server(self) -> agent_servers.AgentServer:
+        command = self._config.agentapi_command
+        return agent_servers.resolve(self._config.agent_server, lambda _name: shutil.which(command))
 
     async def _end_leftovers(self, store: Store) -> None:
         """End what an earlier server left running, by its marker, and record its sessions as lost."""
@@ -168,7 +186,7 @@ class Daemon(Service):
             isolation.resolve(wanted.isolation, hidden),
         )
         terms = Terms(
-            choose_agent_server=lambda: agent_servers.resolve(config.agent_server),
+            choose_agent_server=self._agent_server,
             listen_within=wanted.start_timeout,
             answer_within=wanted.ready_timeout,
             wall_time=wanted.limits.wall_time,
