@@ -28,7 +28,10 @@ RUNTIME = [
     "txaio>=23.1",
 ]
 
+POSTGRESQL = ["psycopg[binary]>=3.2,<4"]
+
 TEST = [
+    *POSTGRESQL,
     "hypothesis>=6.100,<7",
     "pytest>=8,<10",
     "pytest-twisted>=1.14.3,<2",
@@ -57,7 +60,7 @@ setup(
         "agentproxy": ["py.typed", "**/*.yaml", "**/*.sh", "**/*.html", "**/*.css", "**/*.js", "**/*.mako"],
     },
     install_requires=RUNTIME,
-    extras_require={"test": TEST, "check": CHECK, "dev": [*TEST, *CHECK], "postgresql": ["psycopg[binary]>=3.2,<4"]},
+    extras_require={"test": TEST, "check": CHECK, "dev": [*TEST, *CHECK], "postgresql": POSTGRESQL},
     entry_points={
         "console_scripts": [
             "agentproxy=agentproxy.cli:main",
