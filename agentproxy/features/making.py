@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from twisted.logger import Logger
+
 from agentproxy.agents.agentapi import AgentapiDriver
 from agentproxy.agents.driver import AgentServerDriver
 from agentproxy.agents.embedded import EmbeddedDriver
@@ -25,8 +27,11 @@ from agentproxy.runtime.catalogue import Agent
 from agentproxy.runtime.limits import Limits
 from agentproxy.runtime.output import OutputLog
 from agentproxy.runtime.starting import Ground, Plan
+from agentproxy.runtime.steps import StepFailed
 from agentproxy.runtime.supervisor import Supervisor
 from agentproxy.store import Store
+
+log = Logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +89,13 @@ class Maker:
     def output(self, session_id: str) -> OutputLog:
         """Return the log of what a session's agent servers print."""
         return OutputLog(self._kitchen.directories.of(session_id).log / "agent-server.log")
+
+    async def clear(self, session_id: str) -> None:
+        """Remove the session's directory; what cannot be removed is logged."""
+        try:
+            await self._kitchen.directories.remove(session_id)
+        except StepFailed as failed:
+            log.warn("Session {session}: {sentence}", session=session_id, sentence=failed.sentence)
 
     def _driver(self, backend: Backend) -> AgentServerDriver:
         kind = EmbeddedDriver if backend.door is not None else AgentapiDriver

@@ -59,6 +59,9 @@ class Recipes(Protocol):
     def output(self, session_id: str) -> OutputLog:
         """Return the log of what a session's agent servers print."""
 
+    async def clear(self, session_id: str) -> None:
+        """Remove the session's directory; what cannot be removed is logged."""
+
 
 def sees_all(principal: Principal) -> bool:
     """Return whether the sessions of everybody are visible."""
@@ -295,6 +298,7 @@ class Sessions:
         events = [NewEvent(session_id, "session.deleted", now, {"by": principal.user_id})]
         await self._store.change_session(session_id, {"deleted_at": now, "updated_at": now}, events)
         self._ended.pop(session_id, None)
+        await self._recipes.clear(session_id)
 
     async def _end(self, session_id: str, sentence: str) -> None:
         living = self._living.get(session_id)

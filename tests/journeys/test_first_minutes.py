@@ -96,7 +96,7 @@ def left_of(directory: Path) -> list[str]:
     return found
 
 
-def test_a_session_is_started_talked_to_and_deleted(daemon: Daemon) -> None:
+def test_a_session_is_started_talked_to_and_deleted(daemon: Daemon, tmp_path: Path) -> None:
     """The first message arrives, the answer comes on the stream, and a deleted session is gone."""
     session_id = daemon.start(user_id="alice", message="hello", tags={"project": "demo"})
     with daemon.client.events(f"/{session_id}/events") as events:
@@ -113,6 +113,7 @@ def test_a_session_is_started_talked_to_and_deleted(daemon: Daemon) -> None:
         "status": "terminated",
     }
     assert daemon.delete(session_id).status == 404
+    assert list((tmp_path / "data" / "sessions").iterdir()) == []
     assert daemon.client.get(f"/{session_id}/status").status == 404
     assert daemon.client.get("/search").json()["sessions"] == []
 
