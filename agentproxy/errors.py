@@ -82,7 +82,7 @@ AMBIGUOUS_REQUEST = _kind(
 BODY_TOO_LARGE = _kind("body_too_large", 413, "Request body too large", "Send a smaller body.")
 HEAD_TOO_LARGE = _kind("head_too_large", 431, "Request head too large", "Send fewer or shorter header fields.")
 REQUEST_TIMEOUT = _kind("request_timeout", 408, "Request not complete in time", "Send the whole request at once.")
-NOT_FOUND = _kind("not_found", 404, "Not found", "See /openapi.json or docs/api.md for the routes.")
+NOT_FOUND = _kind("not_found", 404, "Not found", "See docs/api.md for the routes.")
 METHOD_NOT_ALLOWED = _kind("method_not_allowed", 405, "Method not allowed", "Use a method of the Allow header.")
 
 # Who is asking.

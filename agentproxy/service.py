@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from twisted.application.service import IService, Service
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
@@ -58,7 +58,8 @@ log = Logger()
 
 WITHOUT_EFFECT = (
     "agent_server_listen",
-    "auth.",
+    "auth.github",
+    "auth.static",
     "role_env_files.",
     "runtime_dir",
     "sessions.on_shutdown",
@@ -111,6 +112,8 @@ class Daemon(Service):
         self._opening.addErrback(self._give_up)
 
     def _give_up(self, failure: Failure) -> None:
+        if failure.check(CancelledError):
+            return  # stopped before it had started
         if failure.check(CannotStart, StoreError, Refusal, OSError):
             sentence = str(failure.value)
         else:
@@ -162,7 +165,8 @@ class Daemon(Service):
         """End what an earlier server left running, by its marker, and record its sessions as lost."""
         now = datetime.now(UTC)
         for incarnation in await store.open_incarnations():
-            await deferToThread(orphans.end_all, incarnation.marker)
+            group = Path(incarnation.cgroup) if incarnation.cgroup else None
+            await deferToThread(orphans.end_all, incarnation.marker, None, group)
             await store.change_incarnation(incarnation.session_id, incarnation.number, {"ended_at": now})
         for session in await store.living_sessions():
             ending = Ending(EndReason.LOST, "the server ended while it ran")

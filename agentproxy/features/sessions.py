@@ -154,6 +154,9 @@ class Sessions:
         return await self._run(living, wish.wait)
 
     async def _run(self, living: LivingSession, wait: Wait) -> Shown:
+        if self._closing:
+            living.ended(Ending(EndReason.STOPPED, "the server shut down"))
+            raise Refusal(SHUTTING_DOWN, session_id=living.record.id)
         self._living[living.record.id] = living
         living.start()
         if wait is Wait.NONE:

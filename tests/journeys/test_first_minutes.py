@@ -155,6 +155,21 @@ def test_a_second_server_leaves_the_first_ones_data_alone(daemon: Daemon, tmp_pa
     assert daemon.client.get(f"/{session_id}/status").status == 200
 
 
+def test_after_a_crash_nothing_runs_on_unseen(daemon: Daemon, tmp_path: Path) -> None:
+    """The server that starts after `kill -9` ends what was left and shows the session as lost."""
+    session_id = daemon.start()
+    kind = daemon.client.get(f"/sessions/{session_id}").json()["phase"]
+    daemon.process.kill()
+    daemon.process.wait(30)
+    assert (kind, bool(left_of(tmp_path))) == ("ready", True)
+    again = Daemon(tmp_path, "embedded")
+    try:
+        assert again.client.get(f"/sessions/{session_id}").json()["ending"]["reason"] == "lost"
+        assert left_of(tmp_path / "data") == []
+    finally:
+        again.stop()
+
+
 def test_the_end_of_the_server_is_the_end_of_its_sessions(daemon: Daemon, tmp_path: Path) -> None:
     """SIGTERM ends the daemon with twistd's status and no process of any session is left."""
     for _number in range(2):
