@@ -20,6 +20,7 @@ from twisted.internet.endpoints import serverFromString
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from twisted.web.http import Request
 from twisted.web.server import Site
 
 from agentproxy.config import Config, Loaded
@@ -39,6 +40,7 @@ from agentproxy.model.backend import Backend
 from agentproxy.model.cors import CorsRules
 from agentproxy.model.environment import clean
 from agentproxy.model.event import NewEvent
+from agentproxy.model.principal import LOCAL, Principal
 from agentproxy.model.session import Ending, EndReason, Phase
 from agentproxy.runtime import agent_servers, catalogue, cgroups, isolation, orphans
 from agentproxy.runtime.clone import Cloner, CloneRules
@@ -51,6 +53,7 @@ from agentproxy.runtime.scripts import Scripts
 from agentproxy.runtime.start_queue import StartQueue
 from agentproxy.runtime.starting import Ground
 from agentproxy.store import Sealer, Store, StoreError
+from agentproxy.web.routing import Face
 from agentproxy.web.site import Root
 from agentproxy.web.xapi import Xapi
 
@@ -248,8 +251,8 @@ class Daemon(Service):
             trusted_proxies=tuple(ip_network(one) for one in config.trusted_proxies),
         )
         routes = Routes(Directory(sessions, store))
-        face = Xapi(sessions).app.resource()
-        root = Root(face, lambda uri: session_id_of(uri) is not None)
+        face = Face([Xapi(sessions)], self._identify)
+        root = Root(face.app.resource(), lambda uri: session_id_of(uri) is not None, cors)
         self._front = FrontFactory(Site(root), routes, options, cors, self._reactor)
         root.proxy = SessionProxyResource(self._front.relay)
         endpoints = [one.endpoint for one in config.listeners] or [_endpoint(config.listen, config.port)]
@@ -260,6 +263,9 @@ class Daemon(Service):
                 raise CannotStart(f"cannot listen at {endpoint}: {error}") from error
             self._ports.append(port)
             log.info("agentproxy listens at {address}", address=port.getHost())
+
+    async def _identify(self, _request: Request) -> Principal:
+        return LOCAL
 
     # -- stop
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import pkgutil
 import re
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
-from agentproxy import errors
-from agentproxy.web.xapi import Xapi
+from agentproxy import errors, web
+from agentproxy.web.routing import routes_of
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -42,9 +44,20 @@ def test_every_route_is_documented_and_none_that_does_not_exist() -> None:
     """The table of docs/api.md has exactly the routes of the face."""
     text = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
     documented = set(re.findall(r"^\| `([A-Z]+ /\S*)` \|", text, re.MULTILINE))
-    routes = {
-        f"{method} {re.sub('<session_id>', ':id', rule.rule)}"
-        for rule in Xapi.app.url_map.iter_rules()
-        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
-    }
+    routes = {f"{one.method} {re.sub(FIELD, field_name, one.path)}" for part in parts() for one in routes_of(part)}
     assert documented == routes
+
+
+FIELD = r"<(?:\w+:)?(\w+)>"
+
+
+def field_name(match: re.Match[str]) -> str:
+    """Return how docs/api.md writes a field of a path: `:id` for a session's id, else `:` and its name."""
+    return ":id" if match[1] == "session_id" else f":{match[1]}"
+
+
+def parts() -> list[type]:
+    """Return every class of the web package that has routes."""
+    modules = [import_module(f"agentproxy.web.{one.name}") for one in pkgutil.iter_modules(web.__path__)]
+    found = {value for module in modules for value in vars(module).values() if isinstance(value, type)}
+    return [one for one in found if one.__module__.startswith("agentproxy.web.") and list(routes_of(one))]

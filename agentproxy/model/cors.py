@@ -12,8 +12,9 @@ from dataclasses import dataclass
 METHODS = b"GET, HEAD, PUT, PATCH, POST, DELETE, OPTIONS"
 REQUEST_HEADERS = (
     b"Origin, Content-Type, Accept, Authorization, X-Requested-With, X-Forwarded-For, X-Forwarded-Proto, "
-    b"X-Forwarded-Host, X-API-Key"
+    b"X-Forwarded-Host, X-API-Key, X-Session-ID, Idempotency-Key, Last-Event-ID, X-Request-ID"
 )
+EXPOSED_HEADERS = b"Retry-After, X-Request-ID"
 MAX_AGE = b"86400"
 
 _LOCAL = re.compile(r"https?://(?:localhost|127\.0\.0\.1|\[::1\])(?::[0-9]{1,5})?")
@@ -41,6 +42,7 @@ class CorsRules:
             headers += [
                 (b"Access-Control-Allow-Origin", origin),
                 (b"Access-Control-Allow-Credentials", b"true"),
+                (b"Access-Control-Expose-Headers", EXPOSED_HEADERS),
             ]
         return headers
 

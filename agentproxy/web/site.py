@@ -7,6 +7,8 @@ from collections.abc import Callable
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request
 
+from agentproxy.model.cors import CorsRules
+
 SECURITY_HEADERS = {
     "x-xss-protection": "1; mode=block",
     "x-content-type-options": "nosniff",
@@ -25,11 +27,13 @@ class Root(Resource):
     :param face: the Klein resource of the face.
     :ivar proxy: the resource that owns ``/:sessionId/*``; without one the face answers these too.
     :param is_session: whether a request target leads to a session.
+    :param cors: which origins may read our answers.
     """
 
-    def __init__(self, face: IResource, is_session: Callable[[bytes], bool]) -> None:
+    def __init__(self, face: IResource, is_session: Callable[[bytes], bool], cors: CorsRules) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._face = face
+        self._cors = cors
         self.proxy: IResource | None = None
         self._is_session = is_session
 
@@ -45,4 +49,30 @@ class Root(Resource):
             request.responseHeaders.setRawHeaders(name, [value])
         if request.isSecure():
             request.responseHeaders.setRawHeaders("strict-transport-security", ["max-age=31536000; includeSubDomains"])
+        origin = request.getHeader(b"origin")
+        if request.method == b"OPTIONS":
+            return _Preflight(self._cors.preflight(origin))
+        _add(request, self._cors.headers(origin))
         return self._face
+
+
+class _Preflight(Resource):
+    """The answer to ``OPTIONS``: 204, with CORS headers for an origin that is allowed."""
+
+    isLeaf = True  # noqa: N815 - the name that twisted.web reads
+
+    def __init__(self, headers: list[tuple[bytes, bytes]]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._headers = headers
+
+    def render(self, request: Request) -> bytes:
+        """Answer without a body."""
+        request.setResponseCode(204)
+        request.responseHeaders.removeHeader(b"content-type")
+        _add(request, self._headers)
+        return b""
+
+
+def _add(request: Request, headers: list[tuple[bytes, bytes]]) -> None:
+    for name, value in headers:
+        request.responseHeaders.addRawHeader(name, value)

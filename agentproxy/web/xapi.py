@@ -20,17 +20,16 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from klein import Klein
-from twisted.python.failure import Failure
 from twisted.web.http import Request
 
 from agentproxy.features.sessions import Sessions, Shown, ending_facts
-from agentproxy.model.principal import LOCAL, Principal
+from agentproxy.model.principal import Principal
 from agentproxy.model.search import Listed, SessionQuery
 from agentproxy.model.session import Phase
 from agentproxy.model.start import StartRequest, Wait
 from agentproxy.web import wire
-from agentproxy.web.answers import answer, answer_failure
+from agentproxy.web.answers import answer
+from agentproxy.web.routing import route
 
 
 class Params(msgspec.Struct, forbid_unknown_fields=True):
@@ -142,35 +141,25 @@ def shown(view: Shown) -> dict[str, Any]:
 
 
 class Xapi:
-    """The Klein tree of the face; ``app.resource()`` is its root."""
-
-    app = Klein()
+    """The routes of sessions."""
 
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
 
-    def _caller(self, _request: Request) -> Principal:
-        return LOCAL
-
-    @app.handle_errors(Exception)  # type: ignore[arg-type]  # klein types the request as any IRequest
-    def refused(self, request: Request, failure: Failure) -> bytes:
-        """Answer whatever a route raised."""
-        return answer_failure(request, failure)
-
-    @app.route("/health", methods=["GET"])
-    def health(self, request: Request) -> bytes:
+    @route("GET", "/health", open=True)
+    async def health(self, request: Request, caller: Principal) -> bytes:  # noqa: ARG002
         """Say that the server answers."""
         return answer(request, {"status": "ok"})
 
-    @app.route("/start", methods=["POST"])
-    async def start(self, request: Request) -> bytes:
+    @route("POST", "/start")
+    async def start(self, request: Request, caller: Principal) -> bytes:
         """Start a session."""
         wish = wish_of(wire.body(request, StartBody), wire.query(request))
-        view = await self._sessions.start(self._caller(request), wish)
+        view = await self._sessions.start(caller, wish)
         return answer(request, {"session_id": view.session.id, "session": shown(view)})
 
-    @app.route("/search", methods=["GET"])
-    async def search(self, request: Request) -> bytes:
+    @route("GET", "/search")
+    async def search(self, request: Request, caller: Principal) -> bytes:
         """List sessions, newest first."""
         values = wire.query(request)
         tags = {name.removeprefix("tag."): value for name, value in values.items() if name.startswith("tag.")}
@@ -182,16 +171,16 @@ class Xapi:
             limit=wire.whole_number(values, "limit", 100, 1, 1000),
             cursor=values.get("cursor"),
         )
-        views, cursor = await self._sessions.search(self._caller(request), query)
+        views, cursor = await self._sessions.search(caller, query)
         return answer(request, {"sessions": [shown(view) for view in views], "next_cursor": cursor})
 
-    @app.route("/sessions/<session_id>", methods=["GET"])
-    async def get(self, request: Request, session_id: str) -> bytes:
+    @route("GET", "/sessions/<session_id>")
+    async def get(self, request: Request, caller: Principal, session_id: str) -> bytes:
         """Show one session."""
-        return answer(request, shown(await self._sessions.get(self._caller(request), session_id)))
+        return answer(request, shown(await self._sessions.get(caller, session_id)))
 
-    @app.route("/sessions/<session_id>", methods=["PATCH"])
-    async def change(self, request: Request, session_id: str) -> bytes:
+    @route("PATCH", "/sessions/<session_id>")
+    async def change(self, request: Request, caller: Principal, session_id: str) -> bytes:
         """Change what people say about a session."""
         body = wire.body(request, ChangeBody)
         changes = {
@@ -199,47 +188,47 @@ class Xapi:
             for name in ("description", "tags", "annotations")
             if (value := getattr(body, name)) is not msgspec.UNSET
         }
-        return answer(request, shown(await self._sessions.change(self._caller(request), session_id, changes)))
+        return answer(request, shown(await self._sessions.change(caller, session_id, changes)))
 
-    @app.route("/sessions/<session_id>", methods=["DELETE"])
-    async def delete(self, request: Request, session_id: str) -> bytes:
+    @route("DELETE", "/sessions/<session_id>")
+    async def delete(self, request: Request, caller: Principal, session_id: str) -> bytes:
         """End a session and take it from the lists."""
-        await self._sessions.delete(self._caller(request), session_id)
+        await self._sessions.delete(caller, session_id)
         return answer(
             request,
             {"message": "Session terminated successfully", "session_id": session_id, "status": "terminated"},
         )
 
-    @app.route("/sessions/<session_id>/stop", methods=["POST"])
-    async def stop(self, request: Request, session_id: str) -> bytes:
+    @route("POST", "/sessions/<session_id>/stop")
+    async def stop(self, request: Request, caller: Principal, session_id: str) -> bytes:
         """End a session's agent server."""
-        return answer(request, shown(await self._sessions.stop(self._caller(request), session_id)))
+        return answer(request, shown(await self._sessions.stop(caller, session_id)))
 
-    @app.route("/sessions/<session_id>/restart", methods=["POST"])
-    async def restart(self, request: Request, session_id: str) -> bytes:
+    @route("POST", "/sessions/<session_id>/restart")
+    async def restart(self, request: Request, caller: Principal, session_id: str) -> bytes:
         """Begin a session's next incarnation."""
-        return answer(request, shown(await self._sessions.restart(self._caller(request), session_id)))
+        return answer(request, shown(await self._sessions.restart(caller, session_id)))
 
-    @app.route("/sessions/<session_id>/interrupt", methods=["POST"])
-    async def interrupt(self, request: Request, session_id: str) -> bytes:
+    @route("POST", "/sessions/<session_id>/interrupt")
+    async def interrupt(self, request: Request, caller: Principal, session_id: str) -> bytes:
         """Press the agent's interrupt keys."""
-        await self._sessions.interrupt(self._caller(request), session_id)
+        await self._sessions.interrupt(caller, session_id)
         return answer(request, {"session_id": session_id, "status": "interrupted"})
 
-    @app.route("/sessions/<session_id>/log", methods=["GET"])
-    async def log(self, request: Request, session_id: str) -> bytes:
+    @route("GET", "/sessions/<session_id>/log")
+    async def log(self, request: Request, caller: Principal, session_id: str) -> bytes:
         """Show the end of what the session's agent server has printed."""
         size = wire.whole_number(wire.query(request), "bytes", 65_536, 1, 8_388_608)
-        text = await self._sessions.log(self._caller(request), session_id, size)
+        text = await self._sessions.log(caller, session_id, size)
         request.responseHeaders.setRawHeaders("content-type", ["text/plain; charset=utf-8"])
         return text
 
-    @app.route("/sessions/<session_id>/events", methods=["GET"])
-    async def events(self, request: Request, session_id: str) -> bytes:
+    @route("GET", "/sessions/<session_id>/events")
+    async def events(self, request: Request, caller: Principal, session_id: str) -> bytes:
         """Show a page of a session's journal."""
         values = wire.query(request)
         after = wire.whole_number(values, "after", 0, 0, 999_999_999)
         limit = wire.whole_number(values, "limit", 200, 1, 1000)
-        events = await self._sessions.events(self._caller(request), session_id, after, limit)
+        events = await self._sessions.events(caller, session_id, after, limit)
         rows = [{"id": one.number, "type": one.kind, "time": one.time, "data": dict(one.data)} for one in events]
         return answer(request, {"events": rows})

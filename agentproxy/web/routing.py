@@ -1,0 +1,99 @@
+"""Routes as marks on methods, and the face: one Klein tree made of parts.
+
+A part is a plain object whose methods carry :func:`route`. Each is called as ``method(request, caller, **path_fields)`` with
+the principal that the request has; a request without one never comes to a part, but for routes marked ``open``. What a
+method raises becomes the answer in ``answers.py``.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from klein import Klein
+from twisted.python.failure import Failure
+from twisted.web.http import Request
+from twisted.web.iweb import IRequest
+
+from agentproxy.model.principal import Principal
+from agentproxy.web.answers import answer_failure
+
+Handler = TypeVar("Handler", bound=Callable[..., Awaitable[bytes]])
+Identify = Callable[[Request], Awaitable[Principal]]
+"""Returns who asks; raises UNAUTHENTICATED."""
+
+_MARK = "__routes__"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One route of a face.
+
+    :param path: with fields as ``<session_id>``; ``<path:rest>`` takes slashes too.
+    :param open: whether somebody without an identity may use it; such a caller is :data:`ANONYMOUS`.
+    :param name: the method's name.
+    :param summary: the first line of its docstring.
+    """
+
+    method: str
+    path: str
+    open: bool
+    name: str
+    summary: str
+
+
+ANONYMOUS = Principal("", role="none", source="anonymous")
+"""The caller of an open route: nobody, with no permission."""
+
+
+def route(method: str, path: str, *, open: bool = False) -> Callable[[Handler], Handler]:  # noqa: A002 - reads as a mark
+    """Mark a method of a part as the answer to ``method path``; several marks are several routes."""
+
+    def mark(handler: Handler) -> Handler:
+        summary = (inspect.getdoc(handler) or "").split("\n", 1)[0]
+        one = Route(method, path, open, handler.__name__, summary)
+        setattr(handler, _MARK, (one, *getattr(handler, _MARK, ())))
+        return handler
+
+    return mark
+
+
+def routes_of(part: type) -> Iterator[Route]:
+    """Yield the routes of a class of parts, in the order of its source."""
+    for value in vars(part).values():
+        yield from getattr(value, _MARK, ())
+
+
+class Face:
+    """The Klein tree of a face.
+
+    :param parts: what answers; each route once.
+    :param identify: tells who asks.
+    :ivar routes: every route of the face.
+    """
+
+    def __init__(self, parts: Sequence[object], identify: Identify) -> None:
+        self.app = Klein()
+        self.routes: list[Route] = []
+        self._identify = identify
+        self.app.handle_errors(Exception)(_refused)
+        for part in parts:
+            for one in routes_of(type(part)):
+                self.routes.append(one)
+                self._add(one, getattr(part, one.name))
+
+    def _add(self, one: Route, handler: Callable[..., Awaitable[bytes]]) -> None:
+        async def endpoint(request: Request, **fields: Any) -> bytes:
+            caller = ANONYMOUS if one.open else await self._identify(request)
+            return await handler(request, caller, **fields)
+
+        endpoint.__name__ = f"{type(getattr(handler, '__self__', None)).__name__}_{one.method}_{one.name}"
+        self.app.route(one.path, methods=[one.method], endpoint=f"{one.method} {one.path}")(endpoint)
+
+
+def _refused(request: IRequest, failure: Failure) -> bytes:
+    """Answer whatever a route raised."""
+    assert isinstance(request, Request)
+    return answer_failure(request, failure)
