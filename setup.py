@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from setuptools import find_packages, setup
+
+from distutils.command.install_headers import install_headers  # isort: skip - setuptools' own, so after it
 
 HERE = Path(__file__).parent
 
@@ -46,6 +49,24 @@ CHECK = [
     "types-psutil",
 ]
 
+PLUGIN = HERE / "twisted_plugins" / "agentproxy_plugin.py"
+
+
+class InstallHeaders(install_headers):
+    """Copies the plugin beside Twisted's own, where twistd looks for it.
+
+    An editable install leaves packages in the checkout and installs headers only; so there the plugin goes as one.
+    """
+
+    def run(self) -> None:
+        """Copy the file."""
+        target = Path(self.get_finalized_command("install").install_lib, "twisted", "plugins")
+        self.mkpath(str(target))
+        self.copy_file(str(PLUGIN), str(target))
+
+
+EDITABLE = "editable_wheel" in sys.argv
+
 setup(
     name="agentproxy",
     version="0.1.0",
@@ -56,6 +77,8 @@ setup(
     python_requires=">=3.11",
     packages=[*find_packages(include=["agentproxy", "agentproxy.*"]), "twisted.plugins"],
     package_dir={"twisted.plugins": "twisted_plugins"},
+    cmdclass={"install_headers": InstallHeaders} if EDITABLE else {},
+    headers=[PLUGIN.name] if EDITABLE else [],
     package_data={
         "agentproxy": ["py.typed", "**/*.yaml", "**/*.sh", "**/*.html", "**/*.css", "**/*.js", "**/*.mako"],
     },

@@ -51,12 +51,13 @@ def serve(arguments: Sequence[str]) -> int:
 
 
 def find_plugin() -> None:
-    """Make the plugin known from a bare checkout and an editable install, where Twisted does not look for it."""
+    """Make the plugin known in a bare checkout, where Twisted does not look for it."""
     import twisted.plugins
 
+    places = twisted.plugins.__path__
     beside = Path(__file__).resolve().parent.parent / "twisted_plugins"
-    if (beside / "agentproxy_plugin.py").is_file() and str(beside) not in twisted.plugins.__path__:
-        twisted.plugins.__path__.append(str(beside))
+    if not any((Path(place) / "agentproxy_plugin.py").is_file() for place in places):
+        places.append(str(beside))
 
 
 def configure(arguments: Sequence[str]) -> int:

@@ -18,11 +18,13 @@ from twisted.application.service import IService, Service
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.threads import deferToThread
-from twisted.logger import Logger
+from twisted.logger import ILogObserver, Logger
+from twisted.python.components import Componentized
 from twisted.python.failure import Failure
 from twisted.web.http import Request
 from twisted.web.server import Site
 
+from agentproxy import logs
 from agentproxy.config import Config, Loaded
 from agentproxy.config.options import AgentOptions
 from agentproxy.errors import Refusal
@@ -67,7 +69,6 @@ WITHOUT_EFFECT = (
     "runtime_dir",
     "sessions.on_shutdown",
     "sessions.stop_grace",
-    "log.",
 )
 """Options that are known and checked, and that nothing obeys yet; the start says so when one is set."""
 
@@ -94,8 +95,9 @@ class Routes:
 class Daemon(Service):
     """Everything that runs between start and stop."""
 
-    def __init__(self, loaded: Loaded, reactor: Any) -> None:
+    def __init__(self, loaded: Loaded, reactor: Any, observer: ILogObserver | None = None) -> None:
         self._loaded = loaded
+        self._observer = observer
         self._config: Config = loaded.config
         self._reactor = reactor
         self._store: Store | None = None
@@ -104,6 +106,12 @@ class Daemon(Service):
         self._ports: list[Any] = []
         self._opening: Deferred[None] | None = None
         self._lock: IO[str] | None = None
+
+    def setServiceParent(self, parent: Any) -> None:
+        """Join the application, and say how it logs; this comes before twistd begins to."""
+        if self._observer is not None and isinstance(parent, Componentized):
+            parent.setComponent(ILogObserver, self._observer)
+        super().setServiceParent(parent)  # type: ignore[no-untyped-call]
 
     # -- start
 
@@ -352,4 +360,5 @@ def makeService(options: Any) -> IService:
     """Return the service of the options' configuration; nothing is opened before it starts."""
     from twisted.internet import reactor
 
-    return Daemon(options.loaded, reactor)
+    wanted = options.loaded.config.log
+    return Daemon(options.loaded, reactor, logs.observer(options, wanted.format, wanted.level))

@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "agentproxy"
 
 LEVEL = {
     "errors": 0,
+    "logs": 0,
     "config": 0,
     "model": 1,
     "store": 2,

@@ -104,8 +104,11 @@ def plugin_is_found(python: Path | str, cwd: Path) -> None:
 
 
 def test_editable_install(source: Path, tmp_path: Path) -> None:
-    """After an editable install `python -m agentproxy` knows the server."""
-    plugin_is_found(environment(tmp_path / "env", "--editable", source), tmp_path)
+    """After an editable install `twistd agentproxy` and `python -m agentproxy` know the server."""
+    python = environment(tmp_path / "env", "--editable", source)
+    plugin_is_found(python, tmp_path)
+    twistd = "from twisted.scripts.twistd import run; run()"
+    assert "--config=" in run(python, "-c", twistd, "agentproxy", "--help", cwd=tmp_path)
 
 
 def test_bare_checkout(source: Path, tmp_path: Path) -> None:

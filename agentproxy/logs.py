@@ -1,0 +1,101 @@
+"""The server's log: which lines are written, where, and in which form.
+
+`text` is twisted's own line. `json` is one object a line: `time` (RFC 3339, UTC), `level`, `logger`, `message`, the named
+facts of the sentence as `facts`, and `failure` with the traceback where there is one. Where the log goes is twistd's
+business (`--logfile`, `--nodaemon`); its `--syslog` and `--logger` keep their own form, and so does `twist`.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, TextIO, cast
+
+from twisted.logger import (
+    FilteringLogObserver,
+    ILogObserver,
+    LogEvent,
+    LogLevel,
+    LogLevelFilterPredicate,
+    eventAsText,
+    formatEvent,
+    textFileLogObserver,
+)
+from twisted.python.logfile import LogFile
+from zope.interface import implementer
+
+
+@implementer(ILogObserver)
+class JsonLines:
+    """Writes each event as a JSON object on its own line."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    def __call__(self, event: LogEvent) -> None:
+        """Write one event."""
+        self._file.write(json_line(event) + "\n")
+        self._file.flush()
+
+
+def json_line(event: LogEvent) -> str:
+    """Return one event as a JSON object in one line."""
+    level = event.get("log_level")
+    line: dict[str, Any] = {
+        "time": datetime.fromtimestamp(event.get("log_time", 0), UTC).isoformat(timespec="milliseconds"),
+        "level": level.name if level is not None else "info",
+        "logger": event.get("log_namespace") or event.get("system") or "-",
+        "message": formatEvent(event) or eventAsText(event, includeTimestamp=False, includeSystem=False),
+    }
+    facts = {name: _simple(value) for name, value in event.items() if not _internal(name)}
+    if event.get("log_failure") is not None:
+        line["failure"] = event["log_failure"].getTraceback()
+    return json.dumps({**line, **({"facts": facts} if facts else {})}, ensure_ascii=True)
+
+
+def _internal(name: str) -> bool:
+    return name.startswith("log_") or name in ("message", "time", "system", "format", "isError", "failure", "why")
+
+
+def _simple(value: Any) -> Any:
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return str(value)
+
+
+def observer(options: Any, kind: str, level: str) -> ILogObserver | None:
+    """Return the observer that writes the log, or None where twistd (or `twist`) shall make its own.
+
+    :param options: the plugin's; its parent says where twistd logs to.
+    :param kind: `text` or `json`.
+    :param level: the least important level that is written.
+    """
+    parent: Mapping[str, Any] | None = getattr(options, "parent", None)
+    if parent is None or "nodaemon" not in parent or parent.get("syslog") or parent.get("logger"):
+        return None
+    file = _file(parent)
+    writing = JsonLines(file) if kind == "json" else textFileLogObserver(file)
+    wanted = LogLevelFilterPredicate(LogLevel.lookupByName(level))
+    return FilteringLogObserver(writing, [wanted])
+
+
+def _file(parent: Mapping[str, Any]) -> Any:
+    """Return the file that twistd would write to; like there, SIGUSR1 begins a new one unless it has another meaning."""
+    name = parent.get("logfile")
+    if parent["nodaemon"] and name in (None, "", "-"):
+        return sys.stdout
+    if name == "-":
+        sys.exit("agentproxy: a daemon cannot log to stdout; give --logfile or --nodaemon")
+    file = LogFile.fromFullPath(name or "twistd.log")
+    if not signal.getsignal(signal.SIGUSR1):
+        signal.signal(signal.SIGUSR1, lambda _number, _frame: _rotate(file))
+    return file
+
+
+def _rotate(file: Any) -> None:
+    from twisted.internet import reactor
+
+    cast(Any, reactor).callFromThread(file.rotate)

@@ -1,0 +1,73 @@
+"""What the server's log looks like, and how much of it is written."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.logger import ILogObserver, Logger, LogPublisher
+
+from agentproxy import logs
+
+
+def written(observer: ILogObserver) -> Logger:
+    """Return a logger whose events go to one observer."""
+    return Logger(namespace="agentproxy.test", observer=LogPublisher(observer))
+
+
+def test_a_json_line_has_the_sentence_and_its_facts() -> None:
+    """One object a line: time, level, logger, message, and the facts by name."""
+    file = io.StringIO()
+    written(logs.JsonLines(file)).warn("Session {session} ended\nbadly", session="s1")
+    line = json.loads(file.getvalue())
+    assert file.getvalue().count("\n") == 1
+    assert (line["level"], line["logger"], line["message"]) == ("warn", "agentproxy.test", "Session s1 ended\nbadly")
+    assert line["facts"] == {"session": "s1"}
+    assert line["time"].endswith("+00:00")
+
+
+def test_a_failure_brings_its_traceback() -> None:
+    """The reason of a failure is not lost in JSON."""
+    file = io.StringIO()
+    log = written(logs.JsonLines(file))
+    try:
+        raise ValueError("broken")
+    except ValueError:
+        log.failure("It failed")
+    line = json.loads(file.getvalue())
+    assert line["message"] == "It failed"
+    assert "ValueError: broken" in line["failure"]
+
+
+@given(st.text(), st.one_of(st.none(), st.integers(), st.text(), st.binary()))
+def test_any_fact_makes_one_line(text: str, value: object) -> None:
+    """No text can begin a second line or break the first."""
+    file = io.StringIO()
+    written(logs.JsonLines(file)).info("{text} {value}", text=text, value=value)
+    assert isinstance(json.loads(file.getvalue()), dict)
+    assert len(file.getvalue().splitlines()) == 1
+
+
+@pytest.mark.parametrize("kind", ["text", "json"])
+def test_the_level_says_what_is_written(kind: str, tmp_path: Path) -> None:
+    """Lines below the level are left out, in both forms, in the file that twistd was given."""
+    options = SimpleNamespace(parent={"nodaemon": True, "logfile": str(tmp_path / "server.log")})
+    observer = logs.observer(options, kind, "warn")
+    assert observer is not None
+    log = written(observer)
+    log.info("of no interest")
+    log.warn("of interest")
+    text = (tmp_path / "server.log").read_text()
+    assert "of interest" in text
+    assert "of no interest" not in text
+
+
+@pytest.mark.parametrize("parent", [None, {"logLevel": "info"}, {"nodaemon": True, "syslog": True}])
+def test_others_keep_their_own_form(parent: dict[str, object] | None) -> None:
+    """`twist`, and twistd with --syslog, write as they always do."""
+    assert logs.observer(SimpleNamespace(parent=parent), "json", "info") is None
