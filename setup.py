@@ -20,6 +20,7 @@ RUNTIME = [
     "httptools>=0.6.4,<1",
     "klein>=24.8,<26",
     "msgspec>=0.19,<1",
+    "prometheus-client>=0.21,<1",
     "psutil>=6,<8",
     "pyavt>=0.1.2,<0.2",
     "pyte>=0.8.2,<0.9",

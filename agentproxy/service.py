@@ -7,7 +7,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from ipaddress import ip_network
@@ -30,6 +30,7 @@ from agentproxy.config.options import AgentOptions
 from agentproxy.errors import Refusal
 from agentproxy.features.living import LivingSession
 from agentproxy.features.making import Maker, Terms
+from agentproxy.features.measuring import Measures
 from agentproxy.features.preparing import Kitchen
 from agentproxy.features.routing import Directory
 from agentproxy.features.sessions import Sessions
@@ -48,13 +49,17 @@ from agentproxy.runtime import agent_servers, catalogue, cgroups, isolation, orp
 from agentproxy.runtime.clone import Cloner, CloneRules
 from agentproxy.runtime.directories import Directories
 from agentproxy.runtime.env_files import EnvFiles
+from agentproxy.runtime.fork_server import ForkServer
+from agentproxy.runtime.fork_server_launching import Forking
 from agentproxy.runtime.homes import Homes
+from agentproxy.runtime.launching import Executing, Launcher
 from agentproxy.runtime.limits import Limits
 from agentproxy.runtime.ports import Ports
 from agentproxy.runtime.scripts import Scripts
 from agentproxy.runtime.start_queue import StartQueue
 from agentproxy.runtime.starting import Ground
 from agentproxy.store import Sealer, Store, StoreError
+from agentproxy.web.operations import Operations
 from agentproxy.web.routing import Face
 from agentproxy.web.site import Root
 from agentproxy.web.xapi import Xapi
@@ -62,15 +67,23 @@ from agentproxy.web.xapi import Xapi
 log = Logger()
 
 WITHOUT_EFFECT = (
-    "agent_server_listen",
     "auth.github",
     "auth.static",
     "role_env_files.",
-    "runtime_dir",
     "sessions.on_shutdown",
-    "sessions.stop_grace",
 )
 """Options that are known and checked, and that nothing obeys yet; the start says so when one is set."""
+
+
+GATEWAY_NUMBERS = {
+    "connections": ("Open connections of clients.", False),
+    "tunnels": ("Open WebSocket tunnels.", False),
+    "requests": ("Requests forwarded to agent servers.", True),
+    "refused": ("Requests refused by the gateway.", True),
+    "connects": ("Connections made to agent servers.", True),
+    "failed": ("Forwarded requests that an agent server did not answer.", True),
+}
+"""The metrics of the gateway: what it counts, and whether the number only grows."""
 
 
 class CannotStart(Exception):  # noqa: N818 - a sentence for the operator, not a defect
@@ -103,9 +116,12 @@ class Daemon(Service):
         self._store: Store | None = None
         self._sessions: Sessions | None = None
         self._front: FrontFactory | None = None
+        self._measures: Measures | None = None
         self._ports: list[Any] = []
         self._opening: Deferred[None] | None = None
         self._lock: IO[str] | None = None
+        self._launcher: Launcher = Executing()
+        self._fork_server: ForkServer | None = None
 
     def setServiceParent(self, parent: Any) -> None:
         """Join the application, and say how it logs; this comes before twistd begins to."""
@@ -156,6 +172,10 @@ class Daemon(Service):
         if not server.has_door:
             log.warn("agentapi listens on all interfaces and asks nobody: fence its ports from {port} on by a firewall "
                      "or a container", port=config.start_port)  # fmt: skip
+        if isinstance(server, agent_servers.EmbeddedServer):
+            self._fork_server = ForkServer(self._reactor)
+            self._fork_server.start()
+            self._launcher = Forking(self._fork_server, server.program)
         self._store = store = Store(
             self._reactor,
             config.store.url,
@@ -170,7 +190,8 @@ class Daemon(Service):
 
     def _agent_server(self) -> agent_servers.AgentServer:
         command = self._config.agentapi_command
-        return agent_servers.resolve(self._config.agent_server, lambda _name: shutil.which(command))
+        grace = self._config.sessions.stop_grace
+        return agent_servers.resolve(self._config.agent_server, lambda _name: shutil.which(command), grace=grace)
 
     async def _end_leftovers(self, store: Store) -> None:
         """End what an earlier server left running, by its marker, and record its sessions as lost."""
@@ -199,6 +220,7 @@ class Daemon(Service):
             Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip(),
             cgroups.Cgroups(root) if root is not None else None,
             isolation.resolve(wanted.isolation, hidden),
+            self._launcher,
         )
         terms = Terms(
             choose_agent_server=self._agent_server,
@@ -209,6 +231,7 @@ class Daemon(Service):
             width=wanted.terminal_width,
             height=wanted.terminal_height,
             limits=Limits(wanted.limits.memory, wanted.limits.processes, wanted.limits.open_files),
+            sockets=config.runtime_dir if config.agent_server_listen == "unix" else None,
         )
         maker = Maker(self._make_kitchen(os.environ), ground, terms, store, self._session_ended)
         return Sessions(store, maker)
@@ -259,7 +282,14 @@ class Daemon(Service):
             trusted_proxies=tuple(ip_network(one) for one in config.trusted_proxies),
         )
         routes = Routes(Directory(sessions, store))
-        face = Face([Xapi(sessions)], self._identify)
+        self._measures = measures = Measures(self._reactor, sessions.living, [self._gateway_numbers, self._store_numbers])
+        store.on_commit(measures.committed)
+        measures.start()
+        operations = Operations(
+            {"store": store.healthy, "agent_server": self._agent_server_trouble},
+            measures.text,
+        )
+        face = Face([Xapi(sessions), operations], self._identify)
         root = Root(face.app.resource(), lambda uri: session_id_of(uri) is not None, cors)
         self._front = FrontFactory(Site(root), routes, options, cors, self._reactor)
         root.proxy = SessionProxyResource(self._front.relay)
@@ -271,6 +301,24 @@ class Daemon(Service):
                 raise CannotStart(f"cannot listen at {endpoint}: {error}") from error
             self._ports.append(port)
             log.info("agentproxy listens at {address}", address=port.getHost())
+
+    def _agent_server_trouble(self) -> str | None:
+        try:
+            self._agent_server()
+        except Refusal as refusal:
+            return str(refusal)
+        return None
+
+    def _gateway_numbers(self) -> Iterator[tuple[str, str, bool, float]]:
+        assert self._front is not None
+        for name, (meaning, grows) in GATEWAY_NUMBERS.items():
+            yield f"gateway_{name}", meaning, grows, getattr(self._front.relay.counts, name)
+
+    def _store_numbers(self) -> Iterator[tuple[str, str, bool, float]]:
+        assert self._store is not None
+        commits, seconds = self._store.effort()
+        yield "store_commits", "Transactions of the store.", True, commits
+        yield "store_commit_seconds", "Time that they took.", True, seconds
 
     async def _identify(self, _request: Request) -> Principal:
         return LOCAL
@@ -313,6 +361,10 @@ class Daemon(Service):
             await self._sessions.close()
             if killing.active():
                 killing.cancel()
+        if self._fork_server is not None:
+            await self._fork_server.close()
+        if self._measures is not None:
+            self._measures.stop()
         if self._front is not None:
             self._front.stop()
         if self._store is not None:

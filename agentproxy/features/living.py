@@ -5,7 +5,7 @@ The record in memory is ahead of the store by the writes under way; they are mad
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -20,7 +20,9 @@ from agentproxy.features.observing import Observer
 from agentproxy.model.backend import Backend
 from agentproxy.model.event import NewEvent
 from agentproxy.model.message import Message
+from agentproxy.model.principal import Principal
 from agentproxy.model.session import AgentStatus, Ending, EndReason, Incarnation, Phase, Session
+from agentproxy.runtime.start_queue import Ticket
 from agentproxy.runtime.supervisor import Supervisor
 from agentproxy.store import Store
 
@@ -51,6 +53,14 @@ class LivingSession:
         self.supervisor: Supervisor | None = None
         self.on_ready: Callable[[], Coroutine[Any, Any, None]] | None = None
         self.interrupt_keys: tuple[str, ...] = ()
+        self.ticket: Ticket | None = None
+        self.until_stable: Callable[[], Awaitable[None]] | None = None
+        self.resumes: Principal | None = None
+        self.ending: Ending | None = None
+        self._telling_first: Deferred[None] | None = None
+        self.incarnation: Incarnation | None = None
+        self.left = False
+        self.known = Known()
         self._store = store
         self._make_driver = make_driver
         self._make_observer = make_observer
@@ -64,6 +74,18 @@ class LivingSession:
         """Begin the life."""
         assert self.supervisor is not None
         self.supervisor.start()
+
+    def abandon(self) -> None:
+        """Give up the place in the queue of a life that does not begin."""
+        if self.ticket is not None:
+            self.ticket.release()
+
+    def could_not_resume(self) -> Principal | None:
+        """Return who wanted the conversation continued, if the agent ended by itself before it was ever quiet."""
+        ending = self.ending
+        by_itself = ending is not None and ending.reason in (EndReason.EXITED, EndReason.FAILED) and ending.exit is not None
+        was_quiet = self.observer is not None and self.observer.quiet_turns > 0
+        return self.resumes if by_itself and not was_quiet else None
 
     def stop(self, reason: EndReason, sentence: str) -> Deferred[Ending]:
         """End the life and return a Deferred that fires when the process group is gone."""
@@ -99,8 +121,35 @@ class LivingSession:
 
     async def executed(self, incarnation: Incarnation) -> None:
         """Commit the process of the incarnation."""
+        self.incarnation = incarnation
         changes = {"pid": incarnation.pid, "start_ticks": incarnation.start_ticks, "cgroup": incarnation.cgroup}
         await self._in_order(self._store.change_incarnation(incarnation.session_id, incarnation.number, changes))
+
+    def adopted(self, backend: Backend) -> None:
+        """Go on with the agent server that an earlier server started."""
+        process = self.incarnation.pid if self.incarnation is not None else None
+        self.tell("session.adopted", {"incarnation": self.record.incarnation, "pid": process})
+        self._observe(backend)
+        self._settle()
+
+    def stopping(self, ending: Ending) -> None:
+        """Commit why it is ended, so that a server that starts after a crash can say it."""
+        if self.incarnation is not None:
+            number = self.incarnation.number
+            self._background(self._store.change_incarnation(self.record.id, number, {"ending": ending}))
+
+    def let_go(self) -> Deferred[Any]:
+        """Leave the agent server running and stop observing it; fires when everything is written."""
+        assert self.supervisor is not None
+        self.supervisor.let_go()
+        self.left = True
+        if self.observer is not None:
+            self.observer.close()
+        if self.driver is not None:
+            self._later(self.driver.close(), "close the connections of")
+        self.backend = None
+        self._settle()
+        return self.written()
 
     def ready(self, backend: Backend) -> None:
         """Take the agent server's address into use and begin to observe it."""
@@ -113,17 +162,40 @@ class LivingSession:
         self.observer = self._make_observer(self.driver, self)
         self._settle()
         if self.on_ready is not None:
-            Deferred.fromCoroutine(self.on_ready()).addErrback(self._first_message_failed)
+            self._telling_first = Deferred.fromCoroutine(self.on_ready())
+            self._telling_first.addErrback(self._first_message_failed)
+
+    @property
+    def first_message(self) -> Mapping[str, str]:
+        """Return ``outcome`` and ``reason`` of the first message, empty when there is none."""
+        told: Mapping[str, str] = self.record.options.get("first_message") or {}
+        return told
+
+    def first_message_told(self) -> Deferred[None] | None:
+        """Return a Deferred that fires when the fate of the first message is known, or None when there is none."""
+        telling = self._telling_first
+        if telling is None:
+            return None
+        waiting: Deferred[None] = Deferred()
+        telling.addCallback(lambda _none: None if waiting.called else waiting.callback(None))
+        return waiting
+
+    def tell_first_message(self, outcome: str, reason: str = "") -> None:
+        """Record what became of the first message, in the record and as an event."""
+        facts = {"outcome": outcome, "reason": reason}
+        self.change({"options": {**self.record.options, "first_message": facts}}, "first_message", facts)
 
     def _first_message_failed(self, failure: Failure) -> None:
         """Say what became of a first message that could not be delivered; a defect goes to the log."""
         if failure.check(Refusal):
-            self.tell("first_message", {"outcome": "undeliverable", "reason": str(failure.value)})
+            self.tell_first_message("undeliverable", str(failure.value))
         else:
+            self.tell_first_message("uncertain", "the server failed while it was delivered; its log has the reason")
             log.failure("The first message of session {session} failed", failure, session=self.record.id)
 
     def ended(self, ending: Ending) -> None:
         """Record the end and stop observing."""
+        self.ending = ending
         self.backend = None
         self.agent_status = None
         if self.observer is not None:
@@ -131,12 +203,27 @@ class LivingSession:
         if self.driver is not None:
             self._later(self.driver.close(), "close the connections of")
         now = datetime.now(UTC)
-        facts = {"reason": ending.reason.value, "sentence": ending.sentence, "step": ending.step}
+        facts = {"step": None, **ending.facts(), "sentence": ending.sentence}
         self.change({"phase": Phase.ENDED, "ending": ending, "ended_at": now}, "session.ended", facts)
+        if ending.reason in (EndReason.FAILED, EndReason.EXITED):
+            self._log_end(ending)
         number = self.record.incarnation
         self._background(self._store.change_incarnation(self.record.id, number, {"ended_at": now, "ending": ending}))
+        if self._telling_first is None and self.first_message.get("outcome") == "waiting":
+            self.tell_first_message("undeliverable", "the session ended before its agent was ready")
         self._settle()
         self._on_ended(self)
+
+    def _log_end(self, ending: Ending) -> None:
+        """Say in one sentence of the log what the answer and the event say."""
+        log.warn(
+            "Session {session} {what}: {sentence}; {exit}; its last lines: {output}",
+            session=self.record.id,
+            what=f"did not start (step {ending.step})" if ending.reason is EndReason.FAILED else "ended by itself",
+            sentence=ending.sentence,
+            exit=ending.exit.sentence() if ending.exit is not None else "no process",
+            output=" | ".join(ending.output) or "none",
+        )
 
     # -- the sink of the observer
 
@@ -159,11 +246,6 @@ class LivingSession:
             log.info("The event stream of session {session} broke: {why}", session=self.record.id, why=why)
 
     # -- waits and writes
-
-    async def quiet(self) -> None:
-        """Wait until the agent is quiet."""
-        assert self.observer is not None
-        await self.observer.when_quiet()
 
     def decided(self) -> Deferred[None]:
         """Return a Deferred that fires when the session is ready or ended; cancelling it forgets it."""

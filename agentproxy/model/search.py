@@ -19,13 +19,18 @@ class Listed(Enum):
 
 @dataclass(frozen=True, slots=True)
 class VisibleTo:
-    """Whose eyes a list is for: own sessions, and those of scope ``team`` of the teams.
+    """Whose eyes a list is for: own sessions, those of scope ``team`` of the teams, those shared, and single ones.
 
+    :param user_id: owner of the own sessions; None sees no own ones.
     :param teams: teams as ``org/slug``.
+    :param grantees: ``user:NAME`` and ``team:ORG/SLUG`` whose grants count.
+    :param ids: sessions by id.
     """
 
-    user_id: str
+    user_id: str | None
     teams: frozenset[str] = field(default_factory=frozenset)
+    grantees: frozenset[str] = field(default_factory=frozenset)
+    ids: frozenset[str] = field(default_factory=frozenset)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +40,7 @@ class SessionQuery:
     :param tags: every one of them must be on the session with this value.
     :param limit: sessions a page, at least 1.
     :param cursor: the ``cursor`` of the page before, None for the first page.
-    :param visible_to: None shows the sessions of everybody.
+    :param visible_to: only what all of these see; empty shows the sessions of everybody.
     """
 
     user_id: str | None = None
@@ -46,7 +51,7 @@ class SessionQuery:
     team_id: str | None = None
     limit: int = 100
     cursor: str | None = None
-    visible_to: VisibleTo | None = None
+    visible_to: tuple[VisibleTo, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

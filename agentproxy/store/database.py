@@ -23,7 +23,8 @@ from agentproxy.model.event import Event, NewEvent
 from agentproxy.model.message import Message
 from agentproxy.model.search import SessionPage, SessionQuery
 from agentproxy.model.session import Incarnation, Session
-from agentproxy.store import journal, lives
+from agentproxy.store import identity_tables as identity_tables
+from agentproxy.store import journal, lives, retention, transcripts
 from agentproxy.store.engines import address, make_engines, make_private_file, sqlite_file
 from agentproxy.store.sealing import Sealer
 from agentproxy.store.trouble import StoreError, sentence, translated
@@ -108,6 +109,10 @@ class Store:
     def healthy(self) -> str | None:
         """Return None, or the sentence why writing fails."""
         return "the store is closed" if self._writer is None else self._writer.trouble
+
+    def effort(self) -> tuple[int, float]:
+        """Return how many transactions were tried since the start, and the seconds that they took."""
+        return (0, 0.0) if self._writer is None else (self._writer.commits, self._writer.commit_seconds)
 
     def on_commit(self, listener: Listener) -> Callable[[], None]:
         """Tell *listener* of events on the reactor thread, in order of number, after their commit.
@@ -223,15 +228,53 @@ class Store:
         """Return the number of the last event of a session, or of the whole server; 0 when there is none."""
         return await self._read(lambda connection: journal.last_number(connection, session_id))
 
+    async def last_removed_event(self, session_id: str | None) -> int:
+        """Return the highest number that retention removed from a session's journal, or from any; 0 when none was."""
+        return await self._read(lambda connection: journal.last_removed(connection, session_id))
+
+    async def remove_some(self, bounds: retention.Bounds) -> retention.Removed:
+        """Remove a little of what is out of *bounds*, oldest first."""
+        return await self._write(_silent(lambda connection: retention.step(connection, bounds)))
+
+    async def journal_size(self) -> int:
+        """Return the bytes of the journal's events, about."""
+        return await self._read(retention.journal_size)
+
     # Transcripts
 
-    async def put_messages(self, session_id: str, messages: Sequence[Message]) -> None:
-        """Keep the latest revision of each message."""
-        await self._write(_silent(lambda connection: journal.put_messages(connection, session_id, messages)))
+    async def put_messages(self, session_id: str, messages: Sequence[Message], *, incarnation: int = 1) -> list[Event]:
+        """Keep the latest revision of each message of one agent server and return what the journal says of them.
 
-    async def messages(self, session_id: str, after: int = -1, limit: int = 1000) -> list[Message]:
-        """Return at most *limit* messages with ids above *after*, oldest first."""
-        return await self._read(lambda connection: journal.read_messages(connection, session_id, after, limit))
+        :param messages: their ids are those of the agent server of *incarnation*; ids of the transcript go on over lives.
+        """
+        now = datetime.now(UTC)
+        return await self._tell(lambda it: transcripts.put(it, session_id, incarnation, messages, now))
+
+    async def settle_messages(self, session_id: str, incarnation: int) -> list[Event]:
+        """Write into the journal the texts of messages that it does not have yet: the agent is quiet or gone."""
+        now = datetime.now(UTC)
+        return await self._tell(lambda it: transcripts.settle(it, session_id, incarnation, now))
+
+    async def _tell(self, work: Callable[[Connection], list[NewEvent]]) -> list[Event]:
+        def written(connection: Connection) -> tuple[list[Event], Sequence[Event]]:
+            added = journal.append(connection, [journal.entry(event) for event in work(connection)])
+            return added, added
+
+        return await self._write(written)
+
+    async def messages(
+        self, session_id: str, after: int = -1, limit: int = 1000, words: Sequence[str] = ()
+    ) -> list[Message]:
+        """Return at most *limit* messages with ids above *after* that hold every one of *words*, oldest first."""
+        return await self._read(lambda connection: transcripts.read(connection, session_id, after, limit, words))
+
+    async def last_messages(self, session_id: str, limit: int) -> list[Message]:
+        """Return the last *limit* messages, oldest first."""
+        return await self._read(lambda connection: transcripts.read_last(connection, session_id, limit))
+
+    async def last_message_change(self, session_id: str) -> datetime | None:
+        """Return when a message was last new or revised, None when there is none."""
+        return await self._read(lambda connection: transcripts.last_change(connection, session_id))
 
     def _open_writer(self) -> Writer:
         if self._writer is None:

@@ -9,6 +9,7 @@ small write every second, so that the store recovers when the disk does.
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -53,6 +54,8 @@ class Writer:
 
     :param committed: told on the reactor thread of each group's events, in order of number, after its commit and
         before the requests of the group are answered.
+    :ivar trouble: why writing fails now, or None.
+    :ivar commits: how many transactions were tried, and in :attr:`commit_seconds` how long they took together.
     """
 
     log = Logger()
@@ -69,6 +72,8 @@ class Writer:
         self._stopped: Deferred[None] = Deferred()
         self._thread = threading.Thread(target=self._run, name="agentproxy-store-writer", daemon=True)
         self.trouble: str | None = None
+        self.commits = 0
+        self.commit_seconds = 0.0
 
     def start(self) -> None:
         """Start the thread."""
@@ -120,6 +125,7 @@ class Writer:
     def _commit(self, group: list[_Request]) -> None:
         """Write one group and answer it; an empty one only tries whether the database can be written."""
         events: list[Event] = []
+        begun = time.perf_counter()
         try:
             with self._engine.connect() as connection:
                 try:
@@ -133,6 +139,8 @@ class Writer:
             outcomes, events = [_Outcome(request, failure=translated(error)) for request in group], []
         else:
             self._note(None)
+        self.commits += 1
+        self.commit_seconds += time.perf_counter() - begun
         self._reactor.callFromThread(self._answer, outcomes, events)
 
     def _note(self, trouble: str | None) -> None:

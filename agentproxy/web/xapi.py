@@ -12,7 +12,6 @@
 | `POST /sessions/:id/interrupt` | `{"session_id", "status": "interrupted"}` |
 | `GET /sessions/:id/log` | text: the end of what the agent server printed; `bytes` |
 | `GET /sessions/:id/events` | `{"events": [...]}`; `after`, `limit` |
-| `GET /health` | `{"status": "ok"}` |
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from typing import Any
 import msgspec
 from twisted.web.http import Request
 
-from agentproxy.features.sessions import Sessions, Shown, ending_facts
+from agentproxy.features.sessions import Sessions, Shown
 from agentproxy.model.principal import Principal
 from agentproxy.model.search import Listed, SessionQuery
 from agentproxy.model.session import Phase
@@ -124,7 +123,7 @@ def shown(view: Shown) -> dict[str, Any]:
         "started_at": session.created_at,
         "updated_at": session.updated_at,
         "port": session.port or 0,
-        "addr": f"localhost:{session.port}" if session.port else "",
+        "addr": f"localhost:{session.port}" if session.port else f"unix:{view.socket}" if view.socket else "",
         "tags": dict(session.tags),
         "scope": session.scope,
         "team_id": session.team_id,
@@ -136,7 +135,7 @@ def shown(view: Shown) -> dict[str, Any]:
         facts["queue_position"] = view.queue_position
     if session.ending is not None:
         facts["ended_at"] = session.ended_at
-        facts["ending"] = {"message": session.ending.sentence, **ending_facts(session.ending)}
+        facts["ending"] = {"message": session.ending.sentence, **session.ending.facts()}
     return facts
 
 
@@ -145,11 +144,6 @@ class Xapi:
 
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
-
-    @route("GET", "/health", open=True)
-    async def health(self, request: Request, caller: Principal) -> bytes:  # noqa: ARG002
-        """Say that the server answers."""
-        return answer(request, {"status": "ok"})
 
     @route("POST", "/start")
     async def start(self, request: Request, caller: Principal) -> bytes:
