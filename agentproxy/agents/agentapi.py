@@ -32,11 +32,11 @@ from agentproxy.agents.driver import (
     Unknown,
     Unreachable,
 )
-from agentproxy.agents.sse import EventParser, EventTooLarge, ServerSentEvent
 from agentproxy.errors import AGENT_TIMEOUT, AGENT_UNREACHABLE, Refusal
 from agentproxy.model.backend import Backend
 from agentproxy.model.message import Message
 from agentproxy.model.session import AgentStatus, ExitStatus
+from agentproxy.model.sse import EventParser, EventTooLarge, ServerSentEvent
 
 log = Logger()
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentproxy.agents.sse import EventParser, EventTooLarge, ServerSentEvent
+from agentproxy.model.sse import EventParser, EventTooLarge, ServerSentEvent
 
 PLAIN = st.text(st.characters(blacklist_characters="\r\n\0", blacklist_categories=("Cs",)), max_size=8)
 
