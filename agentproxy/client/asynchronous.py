@@ -1,0 +1,217 @@
+"""The client for Twisted programs: the names of :class:`agentproxy.client.Client` as coroutines, on treq."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from typing import Any, TypeVar
+
+import msgspec
+import treq as treq_module
+from twisted.internet.defer import DeferredQueue
+from twisted.internet.error import ConnectError, ConnectionClosed
+from twisted.internet.task import deferLater
+from twisted.python.failure import Failure
+from twisted.web.client import PartialDownloadError, ResponseFailed
+
+from agentproxy.client import calls, results
+from agentproxy.client.calls import Call
+from agentproxy.client.failures import ClientError, Refused, Unreachable, refusal
+from agentproxy.client.progress import Progress, outcome
+from agentproxy.client.retries import Retries
+from agentproxy.model.sse import EventParser
+
+T = TypeVar("T")
+_BROKEN = (ConnectError, ConnectionClosed, ResponseFailed, PartialDownloadError, OSError)
+
+
+class AsyncClient:
+    """One server.
+
+    :param url: such as ``http://127.0.0.1:8080``.
+    :param key: an API key or token; sent as ``Authorization: Bearer``.
+    :param retries: when calls that do no harm twice are sent again.
+    :param treq: who sends; one with certificates of its own, or an in-memory one in tests.
+    """
+
+    def __init__(
+        self,
+        url: str = "http://127.0.0.1:8080",
+        key: str | None = None,
+        retries: Retries | None = None,
+        treq: Any = treq_module,
+        reactor: Any = None,
+    ) -> None:
+        if reactor is None:
+            from twisted.internet import reactor
+        self._url = url.rstrip("/")
+        self._key = key
+        self._retries = retries or Retries()
+        self._treq = treq
+        self._reactor = reactor
+
+    # -- sessions
+
+    async def start(self, on_progress: Progress | None = None, **wish: Any) -> results.Session:
+        """Start a session; the wish is as in :func:`agentproxy.client.calls.start`.
+
+        :param on_progress: told of each event of the start.
+        :raises Refused: the start failed; ``step``, ``exit_status`` and ``output`` are among its facts.
+        """
+        if on_progress is None:
+            return await self.do(calls.start(**wish))
+        begun = await self.do(calls.start(**{**wish, "wait": "none"}))
+        async with aclosing(self.events(begun.session_id)) as events:
+            async for event in events:
+                on_progress(event)
+                if event.type in ("session.ready", "session.ended"):
+                    break
+        return outcome(await self.get(begun.session_id))
+
+    async def search(self, **wanted: Any) -> results.Page:
+        """List sessions, newest first; filters as in :func:`agentproxy.client.calls.search`."""
+        return await self.do(calls.search(**wanted))
+
+    async def get(self, session_id: str) -> results.Session:
+        """Show one session."""
+        return await self.do(calls.get(session_id))
+
+    async def change(self, session_id: str, **changes: Any) -> results.Session:
+        """Change description, tags or annotations."""
+        return await self.do(calls.change(session_id, **changes))
+
+    async def stop(self, session_id: str) -> results.Session:
+        """End a session's agent; its history stays."""
+        return await self.do(calls.stop(session_id))
+
+    async def restart(self, session_id: str) -> results.Session:
+        """Begin the session's next incarnation."""
+        return await self.do(calls.restart(session_id))
+
+    async def interrupt(self, session_id: str) -> None:
+        """Press the agent's own interrupt keys."""
+        await self.do(calls.interrupt(session_id))
+
+    async def delete(self, session_id: str) -> None:
+        """End a session and take it from the lists."""
+        await self.do(calls.delete(session_id))
+
+    # -- talking
+
+    async def send(self, session_id: str, content: str, **how: Any) -> results.Delivery:
+        """Queue a user message and return its delivery."""
+        return await self.do(calls.send(session_id, content, **how))
+
+    async def ask(self, session_id: str, content: str, **how: Any) -> str:
+        """Send a user message, wait for the agent's answer and return it."""
+        delivery = await self.send(session_id, content, wait="answered", **how)
+        return delivery.answer or ""
+
+    async def messages(self, session_id: str, **wanted: Any) -> tuple[results.Message, ...]:
+        """Return what was said, oldest first."""
+        return await self.do(calls.messages(session_id, **wanted))
+
+    async def log(self, session_id: str, size: int | None = None) -> str:
+        """Return the end of what the agent server printed."""
+        return await self.do(calls.log(session_id, size=size))
+
+    async def export(self, session_id: str, form: str = "json") -> bytes:
+        """Return the session with its transcript."""
+        return await self.do(calls.export(session_id, form))
+
+    async def events(
+        self, session_id: str | None = None, after: int = 0, types: Sequence[str] = ()
+    ) -> AsyncGenerator[results.Event, None]:
+        """Yield events of a session, or of all that the caller may see, as they come; a broken stream is resumed.
+
+        It ends when the server ends it for good: the session is deleted, or may no longer be read.
+        """
+        tried = 0
+        while True:
+            try:
+                async with aclosing(self._stream(calls.event_stream(session_id, after, types))) as stream:
+                    async for event in stream:
+                        after, tried = max(after, event.id), 0
+                        yield event
+                failure: ClientError = Unreachable("the stream ended")
+            except Refused as refused:
+                if refused.status in (404, 410) and after:
+                    return
+                failure = refused
+            except Unreachable as unreachable:
+                failure = unreachable
+            tried += 1
+            wait = self._retries.wait(calls.event_stream(session_id, after), failure, tried)
+            if wait is None:
+                raise failure
+            await deferLater(self._reactor, wait)
+
+    async def health(self) -> dict[str, Any]:
+        """Ask whether the server is ready, and what is not."""
+        return await self.do(calls.health())
+
+    # -- sending
+
+    async def do(self, call: Call[T]) -> T:
+        """Send a call and return its result.
+
+        :raises Refused, Unreachable: as the name says; after the attempts that are allowed.
+        """
+        tried = 0
+        while True:
+            tried += 1
+            try:
+                answer = await self._send(call)
+                return call.read(await self._body(answer))
+            except ClientError as failure:
+                wait = self._retries.wait(call, failure, tried)
+                if wait is None:
+                    raise
+            await deferLater(self._reactor, wait)
+
+    async def _send(self, call: Call[Any]) -> Any:
+        """Return the answer to a call, its head read and found good."""
+        headers = {"Accept": "application/json", "User-Agent": "agentproxy-client", **call.headers}
+        if call.body is not None:
+            headers["Content-Type"] = "application/json"
+        if self._key:
+            headers["Authorization"] = f"Bearer {self._key}"
+        try:
+            answer = await self._treq.request(
+                call.method, self._url + call.target, data=call.content, headers=headers, timeout=call.patience,
+                unbuffered=True, persistent=False,
+            )  # fmt: skip
+        except _BROKEN as error:
+            raise Unreachable(f"{self._url} does not answer: {error}") from error
+        if answer.code >= 400:
+            wait = answer.headers.getRawHeaders("retry-after", [None])[0]
+            raise refusal(answer.code, await self._body(answer), wait)
+        return answer
+
+    async def _body(self, answer: Any) -> bytes:
+        try:
+            body: bytes = await self._treq.content(answer)
+        except _BROKEN as error:
+            raise Unreachable(f"the answer broke off: {error}") from error
+        return body
+
+    async def _stream(self, call: Call[None]) -> AsyncGenerator[results.Event, None]:
+        parser, chunks = EventParser(), DeferredQueue[Any]()
+        answer = await self._send(call)
+        reading = self._treq.collect(answer, chunks.put)
+        reading.addBoth(chunks.put)
+        try:
+            while isinstance(chunk := await chunks.get(), bytes):
+                for event in parser.feed(chunk):
+                    yield msgspec.json.decode(event.data, type=results.Event, strict=False)
+            if isinstance(chunk, Failure) and not chunk.check(*_BROKEN):
+                chunk.raiseException()
+        finally:
+            _cut(answer)
+
+
+def _cut(answer: Any) -> None:
+    """Close the connection of an answer that nobody reads on."""
+    transport = getattr(getattr(answer, "original", answer), "_transport", None)
+    if transport is not None:
+        transport.abortConnection()

@@ -1,0 +1,215 @@
+"""The client for scripts and notebooks: plain blocking calls on the standard library, usable in any thread and beside any
+event loop."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import ssl
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import msgspec
+
+from agentproxy.client import calls, results
+from agentproxy.client.calls import Call
+from agentproxy.client.failures import ClientError, Refused, Unreachable, refusal
+from agentproxy.client.progress import Progress, outcome
+from agentproxy.client.retries import Retries
+from agentproxy.model.sse import EventParser
+
+T = TypeVar("T")
+
+
+class Client:
+    """One server.
+
+    :param url: such as ``http://127.0.0.1:8080``.
+    :param key: an API key or token; sent as ``Authorization: Bearer``.
+    :param retries: when calls that do no harm twice are sent again.
+    :param context: certificates to trust; the system's when missing.
+    """
+
+    def __init__(
+        self,
+        url: str = "http://127.0.0.1:8080",
+        key: str | None = None,
+        retries: Retries | None = None,
+        context: ssl.SSLContext | None = None,
+    ) -> None:
+        self._url = urlsplit(url)
+        if self._url.scheme not in ("http", "https") or not self._url.hostname:
+            raise ValueError(f"expected a URL such as http://127.0.0.1:8080, got {url!r}")
+        self._key = key
+        self._retries = retries or Retries()
+        self._context = context
+
+    # -- sessions
+
+    def start(self, on_progress: Progress | None = None, **wish: Any) -> results.Session:
+        """Start a session; the wish is as in :func:`agentproxy.client.calls.start`.
+
+        :param on_progress: told of each event of the start.
+        :raises Refused: the start failed; ``step``, ``exit_status`` and ``output`` are among its facts.
+        """
+        if on_progress is None:
+            return self.do(calls.start(**wish))
+        begun = self.do(calls.start(**{**wish, "wait": "none"}))
+        for event in self.events(begun.session_id):
+            on_progress(event)
+            if event.type in ("session.ready", "session.ended"):
+                break
+        return outcome(self.get(begun.session_id))
+
+    def search(self, **wanted: Any) -> results.Page:
+        """List sessions, newest first; filters as in :func:`agentproxy.client.calls.search`."""
+        return self.do(calls.search(**wanted))
+
+    def get(self, session_id: str) -> results.Session:
+        """Show one session."""
+        return self.do(calls.get(session_id))
+
+    def change(self, session_id: str, **changes: Any) -> results.Session:
+        """Change description, tags or annotations."""
+        return self.do(calls.change(session_id, **changes))
+
+    def stop(self, session_id: str) -> results.Session:
+        """End a session's agent; its history stays."""
+        return self.do(calls.stop(session_id))
+
+    def restart(self, session_id: str) -> results.Session:
+        """Begin the session's next incarnation."""
+        return self.do(calls.restart(session_id))
+
+    def interrupt(self, session_id: str) -> None:
+        """Press the agent's own interrupt keys."""
+        self.do(calls.interrupt(session_id))
+
+    def delete(self, session_id: str) -> None:
+        """End a session and take it from the lists."""
+        self.do(calls.delete(session_id))
+
+    # -- talking
+
+    def send(self, session_id: str, content: str, **how: Any) -> results.Delivery:
+        """Queue a user message and return its delivery."""
+        return self.do(calls.send(session_id, content, **how))
+
+    def ask(self, session_id: str, content: str, **how: Any) -> str:
+        """Send a user message, wait for the agent's answer and return it."""
+        return self.send(session_id, content, wait="answered", **how).answer or ""
+
+    def messages(self, session_id: str, **wanted: Any) -> tuple[results.Message, ...]:
+        """Return what was said, oldest first."""
+        return self.do(calls.messages(session_id, **wanted))
+
+    def log(self, session_id: str, size: int | None = None) -> str:
+        """Return the end of what the agent server printed."""
+        return self.do(calls.log(session_id, size=size))
+
+    def export(self, session_id: str, form: str = "json") -> bytes:
+        """Return the session with its transcript."""
+        return self.do(calls.export(session_id, form))
+
+    def events(
+        self, session_id: str | None = None, after: int = 0, types: Sequence[str] = ()
+    ) -> Iterator[results.Event]:
+        """Yield events of a session, or of all that the caller may see, as they come; a broken stream is resumed.
+
+        It ends when the server ends it for good: the session is deleted, or may no longer be read.
+        """
+        tried = 0
+        while True:
+            try:
+                for event in self._stream(calls.event_stream(session_id, after, types)):
+                    after, tried = max(after, event.id), 0
+                    yield event
+                failure: ClientError = Unreachable("the stream ended")
+            except Refused as refused:
+                if refused.status in (404, 410) and after:
+                    return
+                failure = refused
+            except Unreachable as unreachable:
+                failure = unreachable
+            tried += 1
+            wait = self._retries.wait(calls.event_stream(session_id, after), failure, tried)
+            if wait is None:
+                raise failure
+            time.sleep(wait)
+
+    def health(self) -> dict[str, Any]:
+        """Ask whether the server is ready, and what is not."""
+        return self.do(calls.health())
+
+    # -- sending
+
+    def do(self, call: Call[T]) -> T:
+        """Send a call and return its result.
+
+        :raises Refused, Unreachable: as the name says; after the attempts that are allowed.
+        """
+        tried = 0
+        while True:
+            tried += 1
+            try:
+                with self._open(call) as answer:
+                    return call.read(_body(answer))
+            except ClientError as failure:
+                wait = self._retries.wait(call, failure, tried)
+                if wait is None:
+                    raise
+            time.sleep(wait)
+
+    @contextlib.contextmanager
+    def _open(self, call: Call[Any]) -> Iterator[http.client.HTTPResponse]:
+        """Send a call and yield the answer, its head read and found good."""
+        connection = self._connection(call.patience)
+        with contextlib.closing(connection):
+            try:
+                connection.request(call.method, self._url.path.rstrip("/") + call.target, call.content, self._headers(call))
+                answer = connection.getresponse()
+            except (OSError, http.client.HTTPException) as error:
+                raise Unreachable(f"{self._url.netloc} does not answer: {error}") from error
+            if answer.status >= 400:
+                raise refusal(answer.status, _body(answer), answer.headers.get("Retry-After"))
+            yield answer
+
+    def _connection(self, patience: float) -> http.client.HTTPConnection:
+        host = self._url.hostname or ""
+        if self._url.scheme == "https":
+            return http.client.HTTPSConnection(host, self._url.port, timeout=patience, context=self._context)
+        return http.client.HTTPConnection(host, self._url.port, timeout=patience)
+
+    def _headers(self, call: Call[Any]) -> Mapping[str, str]:
+        headers = {"Accept": "application/json", "User-Agent": "agentproxy-client", **call.headers}
+        if call.body is not None:
+            headers["Content-Type"] = "application/json"
+        if self._key:
+            headers["Authorization"] = f"Bearer {self._key}"
+        return headers
+
+    def _stream(self, call: Call[None]) -> Iterator[results.Event]:
+        parser = EventParser()
+        with self._open(call) as answer:
+            while chunk := _chunk(answer):
+                for event in parser.feed(chunk):
+                    yield msgspec.json.decode(event.data, type=results.Event, strict=False)
+
+
+def _body(answer: http.client.HTTPResponse) -> bytes:
+    try:
+        return answer.read()
+    except (OSError, http.client.HTTPException) as error:
+        raise Unreachable(f"the answer broke off: {error}") from error
+
+
+def _chunk(answer: http.client.HTTPResponse) -> bytes:
+    try:
+        return answer.read1(65536)
+    except (OSError, http.client.HTTPException) as error:
+        raise Unreachable(f"the stream broke off: {error}") from error
+
+
+

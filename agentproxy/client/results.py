@@ -1,0 +1,114 @@
+"""What the server's answers become. Unknown fields are left out, missing ones have defaults."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+
+class Ending(msgspec.Struct, frozen=True):
+    """How a session ended, and with what last lines."""
+
+    message: str = ""
+    reason: str = ""
+    step: str | None = None
+    exit_status: int | None = None
+    signal: int | None = None
+    output: tuple[str, ...] = ()
+
+
+class Attention(msgspec.Struct, frozen=True):
+    """Why a person is wanted."""
+
+    kind: str = "unknown"
+    line: str | None = None
+    action: str | None = None
+
+
+class Session(msgspec.Struct, frozen=True):
+    """A session as the server shows it.
+
+    :ivar phase: queued, starting, ready, stopping or ended.
+    :ivar status: active or inactive.
+    :ivar agent_status: running or stable, None while nothing is known.
+    """
+
+    session_id: str
+    user_id: str = ""
+    status: str = ""
+    phase: str = ""
+    agent: str = ""
+    agent_status: str | None = None
+    started_at: datetime | None = None
+    updated_at: datetime | None = None
+    ended_at: datetime | None = None
+    port: int = 0
+    addr: str = ""
+    tags: dict[str, str] = {}
+    scope: str = "user"
+    team_id: str | None = None
+    description: str | None = None
+    annotations: dict[str, str] = {}
+    incarnation: int = 1
+    queue_position: int | None = None
+    ending: Ending | None = None
+    attention: Attention | None = None
+
+
+class Page(msgspec.Struct, frozen=True):
+    """Some sessions, newest first, and the cursor of the next page."""
+
+    sessions: tuple[Session, ...] = ()
+    next_cursor: str | None = None
+
+
+class Message(msgspec.Struct, frozen=True):
+    """One thing said; ``role`` is user or agent."""
+
+    id: int
+    role: str
+    content: str
+    time: datetime | None = None
+
+
+class Event(msgspec.Struct, frozen=True):
+    """One row of the journal; ``id`` is the cursor that a reader remembers."""
+
+    id: int
+    type: str
+    time: datetime | None = None
+    session_id: str | None = None
+    data: dict[str, Any] = {}
+
+
+class Delivery(msgspec.Struct, frozen=True):
+    """The way of a user message: accepted, typing, delivered, answered, refused, expired, withdrawn or uncertain."""
+
+    id: str
+    state: str
+    session_id: str = ""
+    content: str = ""
+    reason: str | None = None
+    answer: str | None = None
+
+
+class Approval(msgspec.Struct, frozen=True):
+    """Something that an agent asks leave for, with the choices that it offers."""
+
+    id: str
+    session_id: str = ""
+    state: str = ""
+    prompt: str = ""
+    choices: tuple[str, ...] = ()
+
+
+class Token(msgspec.Struct, frozen=True):
+    """An API token; ``token`` itself is there once, when it is made."""
+
+    id: str
+    name: str = ""
+    user_id: str = ""
+    token: str | None = None
+    expires_at: datetime | None = None
