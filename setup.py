@@ -18,6 +18,7 @@ RUNTIME = [
     "automat>=25.4",
     "cryptography>=44",
     "httptools>=0.6.4,<1",
+    "click>=8.1,<9",
     "klein>=24.8,<26",
     "msgspec>=0.19,<1",
     "prometheus-client>=0.21,<1",

@@ -1,4 +1,4 @@
-"""The command ``agentproxy``: a table of subcommands, each with its own arguments.
+"""The command ``agentproxy``: a list of commands, each imported only when it is used.
 
 Exit statuses: 0 done, 1 what was asked for cannot be done (the sentence is on stderr), 2 wrong usage of the command.
 ``agentproxy server`` ends with the status of twistd.
@@ -6,12 +6,14 @@ Exit statuses: 0 done, 1 what was asked for cannot be done (the sentence is on s
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
+
+import click
 
 from agentproxy import __version__
 from agentproxy.config import ConfigError
@@ -19,10 +21,10 @@ from agentproxy.config import ConfigError
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One subcommand.
+    """A command that reads its own arguments.
 
     :param summary: one line of ``agentproxy --help``.
-    :param run: gets the arguments after the subcommand's name, returns the exit status.
+    :param run: gets the arguments after the command's name, returns the exit status.
     """
 
     summary: str
@@ -60,53 +62,95 @@ def find_plugin() -> None:
         places.append(str(beside))
 
 
-def configure(arguments: Sequence[str]) -> int:
-    """Check, show or print the configuration."""
-    parser = argparse.ArgumentParser(prog="agentproxy config", description="Look at the configuration.")
-    parser.add_argument(
-        "action",
-        choices=("check", "show", "defaults"),
-        help="check: say whether it can be used, and what differs from the defaults; show: the whole effective tree"
-        " with its sources; defaults: a file with every option",
-    )
-    parser.add_argument("-c", "--config", metavar="FILE", help="the file; looked for as the server does when missing")
-    parsed = parser.parse_args(arguments)
+@click.command()
+@click.argument("action", type=click.Choice(["check", "show", "defaults"]))
+@click.option("-c", "--config", "file", metavar="FILE", help="The file; looked for as the server does when missing.")
+def config(action: str, file: str | None) -> None:
+    """Look at the configuration.
+
+    check says whether it can be used and what differs from the defaults, show prints the whole effective tree with its
+    sources, defaults a file with every option.
+    """
     from agentproxy.config.document import yaml_document
     from agentproxy.config.explain import explain
     from agentproxy.daemon import load_here
 
-    if parsed.action == "defaults":
-        print(yaml_document(), end="")
-        return 0
+    if action == "defaults":
+        click.echo(yaml_document(), nl=False)
+        return
     try:
-        loaded = load_here(parsed.config)
+        loaded = load_here(file)
     except ConfigError as error:
-        print(f"agentproxy: {error}", file=sys.stderr)
-        return 1
+        click.echo(f"agentproxy: {error}", err=True)
+        raise SystemExit(1) from error
     for warning in loaded.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
-    print(explain(loaded, everything=parsed.action == "show"), end="")
-    return 0
+        click.echo(f"warning: {warning}", err=True)
+    click.echo(explain(loaded, everything=action == "show"), nl=False)
 
 
 COMMANDS = {
-    "server": Command("run the server in the foreground", serve),
-    "config": Command("check the configuration, show it, or print the defaults", configure),
+    "server": Command("Run the server in the foreground.", serve),
 }
+"""Commands that read their own arguments."""
+
+TOPICS = {
+    "cli": ("config",),
+    "commands.connection": ("login", "logout"),
+    "commands.sessions": ("start", "list", "show", "stop", "restart", "delete", "interrupt"),
+    "commands.talking": ("send", "ask", "chat", "messages", "export"),
+    "commands.following": ("log", "events"),
+}
+"""Module to the commands that it has, in the order of the help; a name that Python needs has ``_`` behind it there."""
+
+
+class Commands(click.Group):
+    """The commands, found by name."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's interface
+        """Return every name, in the order of the help."""
+        return [*COMMANDS, *(name for names in TOPICS.values() for name in names)]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Return one command, or None."""
+        if cmd_name in COMMANDS:
+            return _reading_its_own(cmd_name, COMMANDS[cmd_name])
+        for module, names in TOPICS.items():
+            if cmd_name in names:
+                found = vars(import_module(f"agentproxy.{module}"))
+                command = found.get(cmd_name + "_") or found[cmd_name]
+                assert isinstance(command, click.Command)
+                return command
+        return None
+
+
+def _reading_its_own(name: str, command: Command) -> click.Command:
+    @click.pass_context
+    def run(context: click.Context, arguments: tuple[str, ...]) -> None:
+        context.exit(command.run(arguments))
+
+    return click.Command(
+        name,
+        help=command.summary,
+        callback=run,
+        params=[click.Argument(["arguments"], nargs=-1, type=click.UNPROCESSED)],
+        context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False, "help_option_names": []},
+    )
+
+
+@click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="agentproxy", message="%(prog)s %(version)s")
+def agentproxy() -> None:
+    """A multi-user server for coding agents that live in a terminal.
+
+    `agentproxy COMMAND --help` says more about one.
+    """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    listed = "\n".join(f"  {name:10} {command.summary}" for name, command in COMMANDS.items())
-    parser = argparse.ArgumentParser(
-        prog="agentproxy",
-        description="A multi-user server for coding agents that live in a terminal.",
-        epilog=f"commands:\n{listed}\n\n`agentproxy COMMAND --help` says more about one.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        usage="agentproxy [-h] [--version] COMMAND ...",
-    )
-    parser.add_argument("--version", action="version", version=f"agentproxy {__version__}")
-    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="one of the commands below")
-    parsed = parser.parse_args(arguments[:1])
-    return COMMANDS[parsed.command].run(arguments[1:])
+    status = 0
+    try:
+        agentproxy.main(None if arguments is None else list(arguments), prog_name="agentproxy")
+    except SystemExit as ending:
+        status = ending.code if isinstance(ending.code, int) else 1
+    return status

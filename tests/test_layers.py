@@ -27,7 +27,7 @@ LEVEL = {
 }
 STRANGERS = [{"store", "agents"}, {"gateway", "web"}]
 ALONE: dict[str, set[str]] = {"embedded": set(), "demo": set(), "client": {"errors", "model"}}
-TOP = {"__main__", "cli", "daemon"}
+TOP = {"__main__", "cli", "commands", "daemon"}
 
 
 def imported(path: Path) -> Iterator[tuple[int, str]]:

@@ -146,6 +146,16 @@ class AsyncClient:
                 raise failure
             await deferLater(self._reactor, wait)
 
+    async def events_page(
+        self, session_id: str | None = None, after: int = 0, limit: int | None = None, types: Sequence[str] = ()
+    ) -> tuple[results.Event, ...]:
+        """Return the events behind ``after`` that are there now, oldest first."""
+        return await self.do(calls.events(session_id, after=after, limit=limit, types=types))
+
+    async def whoami(self) -> str:
+        """Return the name by which the server knows this client."""
+        return await self.do(calls.whoami())
+
     async def health(self) -> dict[str, Any]:
         """Ask whether the server is ready, and what is not."""
         return await self.do(calls.health())

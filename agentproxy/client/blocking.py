@@ -139,6 +139,22 @@ class Client:
                 raise failure
             time.sleep(wait)
 
+    def events_page(
+        self, session_id: str | None = None, after: int = 0, limit: int | None = None, types: Sequence[str] = ()
+    ) -> tuple[results.Event, ...]:
+        """Return the events behind ``after`` that are there now, oldest first."""
+        return self.do(calls.events(session_id, after=after, limit=limit, types=types))
+
+    def follow_log(self, session_id: str, size: int | None = None) -> Iterator[bytes]:
+        """Yield what the agent server printed and prints, until the session ends."""
+        with self._open(calls.follow_log(session_id, size)) as answer:
+            while chunk := _chunk(answer):
+                yield chunk
+
+    def whoami(self) -> str:
+        """Return the name by which the server knows this client."""
+        return self.do(calls.whoami())
+
     def health(self) -> dict[str, Any]:
         """Ask whether the server is ready, and what is not."""
         return self.do(calls.health())

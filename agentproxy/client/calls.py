@@ -199,6 +199,13 @@ def log(session_id: str, *, size: int | None = None) -> Call[str]:
     return Call("GET", _session(session_id, "/log"), read, {"bytes": size}, repeatable=True)
 
 
+def follow_log(session_id: str, size: int | None = None) -> Call[None]:
+    """Open the log: its end, and what comes behind it."""
+    query = {"bytes": size, "follow": True}
+    headers = {"Accept": "text/plain"}
+    return Call("GET", _session(session_id, "/log"), _nothing, query, headers=headers, repeatable=True, patience=86_400)
+
+
 def events(
     session_id: str | None = None, *, after: int = 0, limit: int | None = None, types: Sequence[str] = ()
 ) -> Call[tuple[results.Event, ...]]:
@@ -220,6 +227,12 @@ def event_stream(session_id: str | None, after: int, types: Sequence[str] = ()) 
 def export(session_id: str, form: str = "json") -> Call[bytes]:
     """Return the session with its transcript; ``form`` is json or markdown."""
     return Call("GET", _session(session_id, "/export"), bytes, {"format": form}, repeatable=True)
+
+
+def whoami() -> Call[str]:
+    """Ask by which name the server knows the caller."""
+    read = lambda answer: str(msgspec.json.decode(answer).get("user_id") or "nobody")  # noqa: E731
+    return Call("GET", "/auth/status", read, repeatable=True)
 
 
 def health() -> Call[dict[str, Any]]:

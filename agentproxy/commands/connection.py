@@ -1,0 +1,111 @@
+"""Which server a command talks to, and with which key: an option, the environment, or what ``agentproxy login`` kept.
+
+``login`` keeps address and key in ``$XDG_CONFIG_HOME/agentproxy/login.json`` (``~/.config`` when that is not set), mode 0600.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from agentproxy.client import Client, ClientError, Refused
+from agentproxy.commands import output
+
+DEFAULT = "http://127.0.0.1:8080"
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def login_file() -> Path:
+    """Return where ``login`` keeps what it was told."""
+    folder = os.environ.get("XDG_CONFIG_HOME") or os.path.join(os.path.expanduser("~"), ".config")
+    return Path(folder) / "agentproxy" / "login.json"
+
+
+def kept() -> dict[str, str]:
+    """Return what ``login`` kept, nothing when it was never used."""
+    try:
+        found = json.loads(login_file().read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return {str(name): str(value) for name, value in found.items()} if isinstance(found, dict) else {}
+
+
+def talks(command: F) -> Any:
+    """Give a command the options ``--url``, ``--key`` and ``--json``, and its first argument, the client.
+
+    What the server refuses ends the command with 1 and the server's sentence on stderr.
+    """
+
+    @click.option("--url", envvar="AGENTPROXY_URL", help="Address of the server [default: that of `login`, or " + DEFAULT + "].")
+    @click.option("--key", envvar="AGENTPROXY_KEY", help="API key or token; better kept by `login` or in AGENTPROXY_KEY.")
+    @click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+    @wraps(command)
+    def run(url: str | None, key: str | None, as_json: bool, **arguments: Any) -> Any:
+        output.as_json(as_json)
+        known = kept()
+        try:
+            client = Client(url or known.get("url") or DEFAULT, key or (known.get("key") if url is None else None))
+            return command(client, **arguments)
+        except ValueError as error:
+            raise click.UsageError(str(error)) from error
+        except Refused as refused:
+            output.refused(refused)
+        except ClientError as error:
+            click.echo(f"agentproxy: {error}. Is the server running? `agentproxy doctor` looks.", err=True)
+        raise SystemExit(1)
+
+    return run
+
+
+def find(client: Client, start: str) -> str:
+    """Return the id of the one session whose id begins with *start*; a whole id is not looked up.
+
+    :raises click.UsageError: none, or several, begin so.
+    """
+    if len(start) >= 36:
+        return start
+    cursor, found = None, []
+    while True:
+        page = client.search(limit=1000, cursor=cursor)
+        found += [one.session_id for one in page.sessions if one.session_id.startswith(start)]
+        cursor = page.next_cursor
+        if cursor is None:
+            break
+    if len(found) != 1:
+        count = "no session begins" if not found else f"{len(found)} sessions begin"
+        raise click.UsageError(f"{count} with {start!r}; `agentproxy list` shows them")
+    return found[0]
+
+
+@click.command()
+@click.argument("url")
+@click.option("--key", prompt="API key (empty for none)", default="", hide_input=True, help="Asked for when missing.")
+def login(url: str, key: str) -> None:
+    """Remember a server's address and your key, after trying them."""
+    try:
+        user = Client(url, key or None).whoami()
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    except Refused as refused:
+        output.refused(refused)
+        raise SystemExit(1) from refused
+    except ClientError as error:
+        raise click.ClickException(str(error)) from error
+    file = login_file()
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as kept_file:
+        json.dump({"url": url, **({"key": key} if key else {})}, kept_file)
+    click.echo(f"Logged in to {url} as {user}.")
+
+
+@click.command()
+def logout() -> None:
+    """Forget the address and the key."""
+    login_file().unlink(missing_ok=True)
+    click.echo("Forgotten.")

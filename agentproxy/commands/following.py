@@ -1,0 +1,95 @@
+"""Commands and pieces that follow what happens: logs, events, an answer while it is written."""
+
+from __future__ import annotations
+
+import click
+
+from agentproxy.client import Client
+from agentproxy.client.results import Delivery, Event
+from agentproxy.commands import output
+from agentproxy.commands.connection import find, talks
+
+DONE = ("answered", "refused", "expired", "withdrawn", "uncertain")
+
+
+class Answer:
+    """The agent's answer to one delivery, printed while it grows."""
+
+    def __init__(self, client: Client, session_id: str) -> None:
+        self._client = client
+        self._session_id = session_id
+        self._printed = ""
+
+    def print_to_end(self, delivery: Delivery) -> None:
+        """Print the answer until the delivery has come to its end."""
+        last = self._client.messages(self._session_id)
+        known = last[-1].id if last else -1
+        for event in self._client.events(self._session_id, after=_number_now(self._client, self._session_id)):
+            if event.type.startswith("message"):
+                self._print_new(known)
+            if event.type == "session.ended" or _is_over(event, delivery):
+                break
+        self._print_new(known)
+        click.echo()
+
+    def _print_new(self, known: int) -> None:
+        said = [one for one in self._client.messages(self._session_id, after=known) if one.role == "agent"]
+        text = "\n".join(one.content.rstrip() for one in said)
+        if text.startswith(self._printed):
+            click.echo(text[len(self._printed) :], nl=False)
+        elif text != self._printed:
+            click.echo("\n" + text, nl=False)
+        self._printed = text
+
+
+def _is_over(event: Event, delivery: Delivery) -> bool:
+    about = event.data.get("delivery_id") == delivery.id
+    return event.type.startswith("delivery") and about and str(event.data.get("state")) in DONE
+
+
+def _number_now(client: Client, session_id: str) -> int:
+    after = 0
+    while events := client.events_page(session_id, after=after, limit=1000):
+        after = events[-1].id
+    return after
+
+
+@click.command()
+@click.argument("session")
+@click.option("-f", "--follow", is_flag=True, help="Go on until the session ends.")
+@click.option("--bytes", "size", type=int, default=65_536, show_default=True, help="How much of its end.")
+@talks
+def log(client: Client, session: str, follow: bool, size: int) -> None:
+    """Print what a session's agent server has printed."""
+    session_id = find(client, session)
+    if not follow:
+        text = client.log(session_id, size)
+        output.show({"log": text}, [text.removesuffix("\n")])
+        return
+    for chunk in client.follow_log(session_id, size):
+        click.echo(chunk.decode("utf-8", "replace"), nl=False)
+
+
+@click.command()
+@click.argument("session", required=False)
+@click.option("-f", "--follow", is_flag=True, help="Go on with new ones as they come.")
+@click.option("--after", type=int, default=0, help="Only those behind this number.")
+@click.option("--type", "types", multiple=True, help="Only events of this type.")
+@talks
+def events(client: Client, session: str | None, follow: bool, after: int, types: tuple[str, ...]) -> None:
+    """Print the journal of a session, or of all that you may see."""
+    session_id = find(client, session) if session else None
+    if follow:
+        for event in client.events(session_id, after, types):
+            click.echo(_row(event))
+        return
+    while page := client.events_page(session_id, after=after, limit=1000, types=types):
+        for event in page:
+            click.echo(_row(event))
+        after = page[-1].id
+
+
+def _row(event: object) -> str:
+    import msgspec
+
+    return msgspec.json.encode(event).decode() if output.is_json() else output.event_line(event)  # type: ignore[arg-type]

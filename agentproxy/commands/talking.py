@@ -1,0 +1,100 @@
+"""Commands that talk to an agent."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from agentproxy.client import Client, Refused
+from agentproxy.commands import output
+from agentproxy.commands.connection import find, talks
+from agentproxy.commands.following import Answer
+
+
+def _text(message: str | None) -> str:
+    text = message if message is not None else sys.stdin.read()
+    if not text.strip():
+        raise click.UsageError("there is nothing to say: give a MESSAGE, or write it to stdin")
+    return text
+
+
+@click.command()
+@click.argument("session")
+@click.argument("message", required=False)
+@click.option("--wait", type=click.Choice(["delivered", "answered"]), help="Wait for the outcome.")
+@click.option("--interrupt", is_flag=True, help="Interrupt the agent instead of waiting for the end of its turn.")
+@talks
+def send(client: Client, session: str, message: str | None, wait: str | None, interrupt: bool) -> None:
+    """Queue a MESSAGE (or stdin) for the agent and say what became of it."""
+    at = "interrupt" if interrupt else None
+    delivery = client.send(find(client, session), _text(message), wait=wait, at=at)
+    output.show(delivery, [f"{delivery.id}  {delivery.state}" + (f": {delivery.reason}" if delivery.reason else "")])
+
+
+@click.command()
+@click.argument("session")
+@click.argument("message", required=False)
+@talks
+def ask(client: Client, session: str, message: str | None) -> None:
+    """Send a MESSAGE (or stdin), wait, and print the agent's answer."""
+    with output.progress("waiting for the answer"):
+        delivery = client.send(find(client, session), _text(message), wait="answered")
+    output.show(delivery, [delivery.answer or ""])
+    if delivery.state != "answered":
+        click.echo(f"agentproxy: {delivery.state}: {delivery.reason or 'no answer'}", err=True)
+        raise SystemExit(1)
+
+
+@click.command()
+@click.argument("session")
+@talks
+def chat(client: Client, session: str) -> None:
+    """Talk with the agent: each line is a message, answers appear as they are written.
+
+    Ctrl-C interrupts the agent while it works and leaves the chat otherwise; Ctrl-D leaves. The session goes on.
+    """
+    session_id = find(client, session)
+    click.echo(f"Talking to {client.get(session_id).agent}. Ctrl-C interrupts, Ctrl-D leaves.", err=True)
+    while True:
+        try:
+            line = click.prompt("you", prompt_suffix="> ", default="", show_default=False)
+        except click.Abort:
+            click.echo(err=True)
+            return
+        if line.strip():
+            _turn(client, session_id, line)
+
+
+def _turn(client: Client, session_id: str, line: str) -> None:
+    """Send one line and print the answer while it grows."""
+    answer = Answer(client, session_id)
+    try:
+        answer.print_to_end(client.send(session_id, line))
+    except KeyboardInterrupt:
+        client.interrupt(session_id)
+        click.echo("\n(interrupted)", err=True)
+    except Refused as refused:
+        output.refused(refused)
+
+
+@click.command()
+@click.argument("session")
+@click.option("-q", "--search", "q", help="Only messages with these words.")
+@talks
+def messages(client: Client, session: str, q: str | None) -> None:
+    """Print what was said in a session, after its end too."""
+    found = client.messages(find(client, session), q=q)
+    lines = (f"{click.style(one.role, bold=True)}: {one.content.rstrip()}\n" for one in found)
+    output.show({"messages": found}, lines)
+
+
+@click.command()
+@click.argument("session")
+@click.option("-f", "--format", "form", type=click.Choice(["json", "markdown"]), default="markdown", show_default=True)
+@click.option("-o", "--output", "file", type=click.File("wb"), default="-", help="File instead of stdout.")
+@talks
+def export(client: Client, session: str, form: str, file: Any) -> None:
+    """Write a session with its whole transcript."""
+    file.write(client.export(find(client, session), "json" if output.is_json() else form))
