@@ -99,6 +99,9 @@ TOPICS = {
     "commands.sessions": ("start", "list", "show", "stop", "restart", "delete", "interrupt"),
     "commands.talking": ("send", "ask", "chat", "messages", "export"),
     "commands.following": ("log", "events"),
+    "commands.doctor": ("doctor",),
+    "commands.completion": ("completion",),
+    "commands.peer": ("client",),
 }
 """Module to the commands that it has, in the order of the help; a name that Python needs has ``_`` behind it there."""
 

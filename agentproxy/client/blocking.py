@@ -123,7 +123,7 @@ class Client:
         tried = 0
         while True:
             try:
-                for event in self._stream(calls.event_stream(session_id, after, types)):
+                for event in self._events(calls.event_stream(session_id, after, types)):
                     after, tried = max(after, event.id), 0
                     yield event
                 failure: ClientError = Unreachable("the stream ended")
@@ -147,9 +147,7 @@ class Client:
 
     def follow_log(self, session_id: str, size: int | None = None) -> Iterator[bytes]:
         """Yield what the agent server printed and prints, until the session ends."""
-        with self._open(calls.follow_log(session_id, size)) as answer:
-            while chunk := _chunk(answer):
-                yield chunk
+        return self.stream(calls.follow_log(session_id, size))
 
     def whoami(self) -> str:
         """Return the name by which the server knows this client."""
@@ -177,6 +175,15 @@ class Client:
                 if wait is None:
                     raise
             time.sleep(wait)
+
+    def stream(self, call: Call[Any]) -> Iterator[bytes]:
+        """Send a call and yield its answer piece by piece, as it comes.
+
+        :raises Refused, Unreachable: as the name says; it is not sent again.
+        """
+        with self._open(call) as answer:
+            while chunk := _chunk(answer):
+                yield chunk
 
     @contextlib.contextmanager
     def _open(self, call: Call[Any]) -> Iterator[http.client.HTTPResponse]:
@@ -206,12 +213,11 @@ class Client:
             headers["Authorization"] = f"Bearer {self._key}"
         return headers
 
-    def _stream(self, call: Call[None]) -> Iterator[results.Event]:
+    def _events(self, call: Call[None]) -> Iterator[results.Event]:
         parser = EventParser()
-        with self._open(call) as answer:
-            while chunk := _chunk(answer):
-                for event in parser.feed(chunk):
-                    yield msgspec.json.decode(event.data, type=results.Event, strict=False)
+        for chunk in self.stream(call):
+            for event in parser.feed(chunk):
+                yield msgspec.json.decode(event.data, type=results.Event, strict=False)
 
 
 def _body(answer: http.client.HTTPResponse) -> bytes:
