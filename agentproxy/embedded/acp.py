@@ -1,0 +1,396 @@
+"""An agent that speaks the Agent Client Protocol behind the same routes: turns, their updates in order, permissions, cancel.
+
+A turn is one ``session/prompt``. Its updates grow the agent's message as they come on the wire, which orders them before the
+turn's result; what comes after the result still belongs to the same message. Asked for leave, the agent waits until somebody
+answers with one of the options that it offered; nothing is answered on its own.
+
+=================  =============================================================
+update             in the agent's message
+=================  =============================================================
+message chunk      its text
+tool call          ``[Tool: KIND] TITLE`` on a line of its own
+tool call update   ``[Tool Status: STATUS]`` on a line of its own
+thought, plan      nothing
+=================  =============================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
+
+from agentproxy.embedded.acp_wire import BAD_PARAMS, NO_METHOD, CallError, Wire, WireError
+from agentproxy.embedded.conversation import Message, now
+from agentproxy.embedded.pipes import Pipes
+from agentproxy.embedded.session import Listener, SendError, message_event
+
+PROTOCOL = 1
+HANDSHAKE = 60.0
+"""Seconds that an agent may take to say that it is there."""
+TOLD_EVERY = 0.05
+"""The shortest time between two revisions of a growing message."""
+TAKEN = 10.0
+"""Seconds after which a prompt counts as taken when the agent has given no sign of it."""
+BUSY = "failed to send message: message can only be sent when the agent is waiting for user input"
+CANCEL_KEYS = ("\x1b", "\x03")
+
+
+@dataclass(frozen=True, slots=True)
+class Permission:
+    """What the agent asks leave for, and its options as (id, name, kind)."""
+
+    id: str
+    title: str
+    kind: str
+    options: tuple[tuple[str, str, str], ...]
+    time: str
+
+    def shown(self) -> dict[str, Any]:
+        """Return it as JSON shows it."""
+        options = [{"id": number, "name": name, "kind": kind} for number, name, kind in self.options]
+        return {"id": self.id, "title": self.title, "kind": self.kind, "options": options, "time": self.time}
+
+
+@dataclass
+class Transcript:
+    """The messages of an ACP session, with what the state file wants to know of a conversation."""
+
+    messages: list[Message] = field(default_factory=list)
+    dirty: bool = False
+
+    def add(self, role: Any, content: str) -> Message:
+        """Append a message."""
+        message = Message(len(self.messages), content, role, now())
+        self.messages.append(message)
+        self.dirty = True
+        return message
+
+    def revise(self, content: str) -> Message:
+        """Give the last message another text."""
+        message = Message(len(self.messages) - 1, content, "agent", self.messages[-1].time)
+        self.messages[-1] = message
+        self.dirty = True
+        return message
+
+    def restore(self, messages: list[Message]) -> None:
+        """Take saved messages over."""
+        self.messages = messages
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What stands for a screen: the agent's last message."""
+
+    text: str
+    width: int
+    height: int
+    cursor: tuple[int, int] = (0, 0)
+
+    @property
+    def rows(self) -> list[str]:
+        """Return its lines."""
+        return self.text.split("\n")
+
+
+class AcpSession:
+    """One agent behind the protocol, with the face of :class:`agentproxy.embedded.session.Session`.
+
+    :param failed: called with a sentence when the agent does not speak the protocol; it shall be ended.
+    """
+
+    transport = "acp"
+    _log = Logger()
+
+    def __init__(self, clock: Any, agent_type: str, width: int, height: int, failed: Callable[[str], None]) -> None:
+        self.agent_type = agent_type
+        self.conversation = Transcript()
+        self.status = "running"
+        self.prompt = False
+        self.on_ready: Callable[[], None] = lambda: None
+        self.terminal: Pipes | None = None
+        self.listeners: set[Listener] = set()
+        self.errors: list[dict[str, Any]] = []
+        self.exit: dict[str, Any] | None = None
+        self.acp_id: str | None = None
+        self.permissions: dict[str, Permission] = {}
+        self._clock, self._size, self._failed = clock, (width, height), failed
+        self._wire = Wire(self._write, self._notified, self._asked)
+        self._asking: dict[str, Any] = {}
+        self._in_turn = False
+        self._replaying = False
+        self._reply = ""
+        self._taken: Deferred[None] | None = None
+        self._telling: Any = None
+        self._handshake: Any = None
+
+    @property
+    def screen(self) -> Page:
+        """What the agent shows: its last message."""
+        said = self.conversation.messages
+        return Page(said[-1].content if said and said[-1].role == "agent" else "", *self._size)
+
+    # the handshake
+
+    def begin(self, directory: str, earlier: str | None) -> None:
+        """Greet the agent and open a session in *directory*, the *earlier* one where the agent can load it."""
+        self._handshake = self._clock.callLater(HANDSHAKE, self._failed, f"the agent said nothing for {HANDSHAKE:g} s")
+        done = Deferred.fromCoroutine(self._greet(directory, earlier))
+        done.addErrback(lambda failure: self._failed(f"the agent does not speak ACP: {failure.getErrorMessage()}"))
+
+    async def _greet(self, directory: str, earlier: str | None) -> None:
+        try:
+            capabilities = {"fs": {"readTextFile": False, "writeTextFile": False}}
+            hello = await self._wire.request(
+                "initialize", {"protocolVersion": PROTOCOL, "clientCapabilities": capabilities}
+            )
+            can_load = isinstance(hello, dict) and (hello.get("agentCapabilities") or {}).get("loadSession")
+            place = {"cwd": directory, "mcpServers": []}
+            if earlier is not None and can_load and await self._load(earlier, place):
+                self.acp_id = earlier
+            else:
+                opened = await self._wire.request("session/new", place)
+                self.acp_id = str(opened["sessionId"])
+        finally:
+            if self._handshake.active():
+                self._handshake.cancel()
+        self.prompt = True
+        self._set_status("stable")
+        self.on_ready()
+
+    async def _load(self, earlier: str, place: dict[str, Any]) -> bool:
+        """Open an earlier session; what the agent repeats of it is in the state file already."""
+        self._replaying = True
+        try:
+            await self._wire.request("session/load", {"sessionId": earlier, **place})
+        except CallError as refused:
+            self.warn(f"The earlier session could not be loaded, a new one begins: {refused}")
+            return False
+        finally:
+            self._replaying = False
+        return True
+
+    # what the agent says
+
+    def drawn(self, data: bytes) -> None:
+        """Take bytes that the agent wrote."""
+        try:
+            self._wire.feed(data)
+        except WireError as error:
+            self._failed(f"the agent does not speak ACP: {error}")
+
+    def _notified(self, method: str, params: dict[str, Any]) -> None:
+        update = params.get("update")
+        if method != "session/update" or not isinstance(update, dict) or self._replaying:
+            return
+        text = update_text(update)
+        if text:
+            self._reply += text
+            self._sign()
+            if self._telling is None:
+                self._telling = self._clock.callLater(TOLD_EVERY, self._tell_reply)
+
+    def _tell_reply(self) -> None:
+        if self._telling is not None and self._telling.active():
+            self._telling.cancel()
+        self._telling = None
+        said = self.conversation.messages
+        if not said or said[-1].role != "agent":
+            if not self._reply:
+                return
+            self._tell_message(self.conversation.add("agent", self._reply))
+        elif said[-1].content != self._reply:
+            self._tell_message(self.conversation.revise(self._reply))
+        self.tell("screen", {"screen": self.screen.text})
+
+    def _asked(self, number: Any, method: str, params: dict[str, Any]) -> None:
+        if method != "session/request_permission":
+            self._wire.refuse(number, NO_METHOD, f"method not found: {method}")
+            return
+        asked = permission_of(str(number), params)
+        if asked is None:
+            self._wire.refuse(number, BAD_PARAMS, "expected toolCall and options, each with optionId, name and kind")
+            return
+        self.permissions[asked.id] = asked
+        self._asking[asked.id] = number
+        self._sign()
+        self._tell_reply()
+        self.tell("permission_request", asked.shown())
+
+    def permit(self, number: str, option: str | None) -> None:
+        """Answer what the agent asked leave for with one of its options, or None to call it off.
+
+        :raises KeyError: nothing of that id is asked now.
+        :raises ValueError: the agent did not offer that option.
+        """
+        asked = self.permissions[number]
+        if option is not None and option not in [one[0] for one in asked.options]:
+            raise ValueError(f"expected one of {', '.join(one[0] for one in asked.options)}, got {option!r}")
+        del self.permissions[number]
+        outcome = {"outcome": "cancelled"} if option is None else {"outcome": "selected", "optionId": option}
+        self._wire.answer(self._asking.pop(number), {"outcome": outcome})
+        self.tell("permission_answered", {"id": number, "option": option})
+
+    # what the user says
+
+    def _write(self, data: bytes) -> None:
+        if self.terminal is None or not self.terminal.write(data):
+            raise WireError("the agent does not read what it is sent")
+
+    def write(self, data: bytes) -> None:
+        """Escape and Ctrl-C cancel the turn; other raw input means nothing to an agent without a terminal.
+
+        :raises SendError: it is other input.
+        """
+        if data.decode("utf-8", "replace") not in CANCEL_KEYS:
+            raise SendError("failed to send message: this agent has no terminal: raw input can only be Escape or Ctrl-C")
+        self.cancel()
+
+    def cancel(self) -> None:
+        """Cancel the turn under way, and whatever is asked in it."""
+        if not self._in_turn:
+            return
+        for number in list(self.permissions):
+            self.permit(number, None)
+        self._wire.notify("session/cancel", {"sessionId": self.acp_id})
+
+    async def say(self, content: str) -> None:
+        """Begin a turn with *content*; returns when the agent gives a first sign of it.
+
+        :raises SendError: the agent is busy, the text is empty, or the agent answered with an error at once.
+        """
+        text = content.strip()
+        if self.status != "stable" or self._in_turn:
+            raise SendError(BUSY)
+        if not text:
+            raise SendError("failed to send message: message must not be empty")
+        await self.deliver(text)
+
+    async def deliver(self, text: str) -> None:
+        """Begin a turn with the trimmed *text*.
+
+        :raises SendError: the agent answered with an error before it gave another sign.
+        """
+        self._tell_reply()
+        self._in_turn, self._reply, self._taken = True, "", Deferred()
+        self._set_status("running")
+        self._tell_message(self.conversation.add("user", text))
+        block = {"type": "text", "text": text}
+        try:
+            turn = self._wire.request("session/prompt", {"sessionId": self.acp_id, "prompt": [block]})
+        except WireError as error:
+            self._turn_over()
+            raise SendError(f"failed to send message: {error}") from None
+        taken = self._taken
+        turn.addBoth(self._answered)
+        late = self._clock.callLater(TAKEN, self._sign)
+        try:
+            await taken
+        except CancelledError:
+            return
+        finally:
+            if late.active():
+                late.cancel()
+
+    def _sign(self) -> None:
+        """The agent has given a sign: whoever said something may go on."""
+        taken, self._taken = self._taken, None
+        if taken is not None:
+            taken.callback(None)
+
+    def _answered(self, result: Any) -> None:
+        """Take the end of a turn; an error is told to who waits, else to all."""
+        failure = getattr(result, "value", None)
+        self._tell_reply()
+        self._turn_over()
+        taken, self._taken = self._taken, None
+        if failure is None:
+            if taken is not None:
+                taken.callback(None)
+        elif taken is not None:
+            taken.errback(SendError(f"failed to send message: {failure}"))
+        else:
+            self.warn(f"The turn ended with an error: {failure}")
+
+    def _turn_over(self) -> None:
+        self._in_turn = False
+        for number in list(self.permissions):
+            del self.permissions[number]
+            del self._asking[number]
+        if self.exit is None:
+            self._set_status("stable")
+
+    # what others are told
+
+    def _set_status(self, status: str) -> None:
+        if status != self.status:
+            self.status = status
+            self.tell("status_change", self.status_event())
+
+    def status_event(self) -> dict[str, Any]:
+        """Return the data of a ``status_change`` event."""
+        return {"status": self.status, "agent_type": self.agent_type}
+
+    def tell(self, name: str, data: dict[str, Any]) -> None:
+        """Give an event to all listeners."""
+        for listener in list(self.listeners):
+            listener(name, data)
+
+    def warn(self, text: str) -> None:
+        """Tell an ``agent_error`` of the level warning; the last 100 are kept for later listeners."""
+        error = {"message": text, "level": "warning", "time": now()}
+        self.errors = [*self.errors, error][-100:]
+        self.tell("agent_error", error)
+
+    def _tell_message(self, message: Message) -> None:
+        self.tell("message_update", message_event(message))
+
+    def restored(self, messages: list[Message]) -> None:
+        """Take over the messages of an earlier life and tell them all."""
+        self.conversation.restore(messages)
+        for message in messages:
+            self._tell_message(message)
+
+    def ended(self, code: int | None, number: int | None) -> None:
+        """Take the end of the agent; everybody is told."""
+        self.exit = {"code": code, "signal": number}
+        self._wire.lost("the agent exited")
+        self._tell_reply()
+        self.tell("agent_exited", {**self.exit, "time": now()})
+        self.stop()
+
+    def stop(self) -> None:
+        """End all timers; twice does no harm."""
+        for call in (self._telling, self._handshake):
+            if call is not None and call.active():
+                call.cancel()
+        self._telling = None
+
+
+def update_text(update: dict[str, Any]) -> str:
+    """Return what one ``session/update`` adds to the agent's message."""
+    kind = update.get("sessionUpdate")
+    if kind == "agent_message_chunk":
+        content = update.get("content")
+        return str(content.get("text") or "") if isinstance(content, dict) else ""
+    if kind == "tool_call":
+        return f"\n[Tool: {update.get('kind') or 'other'}] {update.get('title') or ''}\n"
+    if kind == "tool_call_update" and update.get("status"):
+        return f"[Tool Status: {update['status']}]\n"
+    return ""
+
+
+def permission_of(number: str, params: dict[str, Any]) -> Permission | None:
+    """Return what a ``session/request_permission`` asks, None when it is malformed."""
+    call, options = params.get("toolCall"), params.get("options")
+    if not isinstance(call, dict) or not isinstance(options, list) or not options:
+        return None
+    found = []
+    for one in options:
+        if not isinstance(one, dict) or not isinstance(one.get("optionId"), str):
+            return None
+        found.append((one["optionId"], str(one.get("name") or one["optionId"]), str(one.get("kind") or "")))
+    return Permission(number, str(call.get("title") or ""), str(call.get("kind") or "other"), tuple(found), now())
