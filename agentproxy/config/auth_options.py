@@ -6,18 +6,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from agentproxy.config.fields import NOTHING, is_time, is_url, option, required, section
+from agentproxy.config.session_options import COUNT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyOptions:
     """One static key."""
 
-    key: str = required("The key itself.", secret=True)
+    key: str = required("The key itself, `sha256:HEX` or `scrypt:...` of it; see docs/security.md.", secret=True)
     user_id: str = required("The user that it stands for.")
     role: str = option("user", "Role of the user: `admin` sees and stops everybody's sessions.")
     permissions: tuple[str, ...] = option((), "What the key allows; `*` is everything.")
+    teams: tuple[str, ...] = option((), "Teams of the user, as `org/slug`.")
     created_at: str | None = option(None, "When it was made (RFC 3339); for people.")
     expires_at: str | None = option(
         None,
@@ -82,8 +85,51 @@ class GitHubOptions:
         check=is_url,
     )
     token_header: str = option("Authorization", "Header that carries the token.")
+    cache_seconds: float = option(
+        30.0, "How long what GitHub said of a token is believed.", unit="seconds",
+        danger="A member who was removed keeps the role for so long.", **COUNT,
+    )  # fmt: skip
+    grace_seconds: float = option(
+        3600.0, "How long whom GitHub knew before may go on while GitHub is down.", unit="seconds", **COUNT
+    )
     user_mapping: UserMapping = section(UserMapping, "Which role a user gets.")
     oauth: OAuthOptions = section(OAuthOptions, "Log-in in a browser.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OidcOptions:
+    """Log-in in a browser with an OpenID Connect provider."""
+
+    issuer: str | None = option(None, "Address of the provider; its `/.well-known/openid-configuration` is read.")
+    name: str = option("Single sign-on", "What people call the provider.")
+    client_id: str | None = option(None, "Client id that the provider gave.")
+    client_secret: str | None = option(None, "Client secret that the provider gave; none for a public client.", secret=True)
+    scope: str = option("openid profile email", "Scopes that are asked for.")
+    user_claim: str = option(
+        "preferred_username", "Claim that becomes the user's name; `sub` when the token does not have it.",
+        danger="It must be a claim that users cannot choose for themselves.",
+    )  # fmt: skip
+    groups_claim: str = option("groups", "Claim with the user's groups; they are the user's teams.")
+    user_mapping: UserMapping = section(UserMapping, "Which role a user gets; the keys are groups.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoleOptions:
+    """What a role may."""
+
+    permissions: tuple[str, ...] = option((), "Permissions such as `session.stop:team`; see docs/security.md.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AllowanceOptions:
+    """How much one user may do; 0 is no limit."""
+
+    starts_per_minute: int = option(0, "Starts of sessions a minute; more is 429.", **COUNT)
+    messages_per_minute: int = option(0, "Messages a minute, over all sessions; more is 429.", **COUNT)
+    sessions_per_user: int = option(0, "Sessions that live at the same time; more is 429.", **COUNT)
+    failed_logins_per_minute: int = option(
+        10, "Wrong keys of one address, or uses of one wrong key; more is 429. A right key always opens.", **COUNT
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,3 +146,13 @@ class AuthOptions:
     )
     static: StaticOptions = section(StaticOptions, "Keys that are written down.")
     github: GitHubOptions = section(GitHubOptions, "GitHub tokens and log-in.")
+    oidc: OidcOptions = section(OidcOptions, "Log-in with an OpenID Connect provider.")
+    login_seconds: float = option(86_400.0, "How long a log-in in a browser lasts.", unit="seconds", **COUNT)
+    order: tuple[Literal["static", "token", "session", "github", "oidc"], ...] = option(
+        ("static", "token", "session", "github", "oidc"),
+        "In which order a request's secret is looked up; what is missing here is not accepted.",
+    )
+    roles: Mapping[str, RoleOptions] = option(
+        NOTHING, "Further roles, or other permissions for `admin`, `user`, `viewer`, `guest`, by name."
+    )
+    limits: AllowanceOptions = section(AllowanceOptions, "How much one user may do.")

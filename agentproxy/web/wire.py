@@ -103,6 +103,22 @@ def query(request: Request) -> dict[str, str]:
     return found
 
 
+def query_as(request: Request, shape: type[T]) -> T:
+    """Return the query of ``request`` as ``shape``; names that the shape does not have are left alone.
+
+    :raises Refusal: a value is not of its type.
+    """
+    known = {field.encode_name for field in msgspec.structs.fields(shape)}
+    found = {name: value for name, value in query(request).items() if name in known and value != ""}
+    try:
+        return msgspec.convert(found, shape, strict=False)
+    except msgspec.ValidationError as error:
+        match = _PATH.match(str(error))
+        sentence, path = (match["sentence"], match["path"].removeprefix("$.")) if match else (str(error), "query")
+        got = f", got {found[path]!r}" if path in found else ""
+        raise invalid(path, _lower(sentence.replace("`", "")) + got) from None
+
+
 def whole_number(values: dict[str, str], name: str, default: int, low: int, high: int) -> int:
     """Return the query value ``name`` as an integer from ``low`` to ``high``.
 

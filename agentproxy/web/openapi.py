@@ -1,0 +1,116 @@
+"""The OpenAPI 3.1 document, made from the routes and from the very types that read requests and write answers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from agentproxy import __version__
+from agentproxy.errors import KINDS
+from agentproxy.web.routing import Route
+
+FIELD = re.compile(r"<(?:\w+:)?(\w+)>")
+REFS = "#/components/schemas/{name}"
+CHANGES = ("POST", "PUT", "PATCH", "DELETE")
+
+
+class Refused(msgspec.Struct, kw_only=True):
+    """An answer "no"; docs/errors.md has every code. Some have further fields, such as ``step`` and ``output``."""
+
+    error: str
+    code: str
+    message: str
+    details: str | None = None
+    session_id: str | None = None
+
+
+def document(routes: Sequence[Route]) -> dict[str, Any]:
+    """Return the document of a face."""
+    shapes = [shape for one in routes for shape in (one.body, one.query, one.answer) if _is_shape(shape)]
+    _schemas, components = msgspec.json.schema_components([*dict.fromkeys(shapes), Refused], ref_template=REFS)
+    paths: dict[str, dict[str, Any]] = {}
+    for one in routes:
+        paths.setdefault(FIELD.sub(r"{\1}", one.path), {})[one.method.lower()] = _operation(one, components)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "agentproxy",
+            "version": __version__,
+            "description": "Sessions of coding agents behind one server. `/{session_id}/*` is forwarded to the session's"
+            " agent server as it is, and so not described here.",
+        },
+        "paths": dict(sorted(paths.items())),
+        "components": {
+            "schemas": components,
+            "securitySchemes": {
+                "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+                "bearer": {"type": "http", "scheme": "bearer"},
+            },
+        },
+        "security": [{"key": []}, {"bearer": []}, {}],
+    }
+
+
+def _is_shape(shape: Any) -> bool:
+    return shape is not None and not isinstance(shape, str)
+
+
+def _operation(one: Route, components: dict[str, Any]) -> dict[str, Any]:
+    first, _, rest = one.summary.partition("\n")
+    described = re.sub(r"\n?:\w+[^:]*:.*", "", rest, flags=re.DOTALL).strip()
+    operation: dict[str, Any] = {
+        "operationId": f"{one.method.lower()}{re.sub(r'[^a-zA-Z0-9]+', '_', one.path).rstrip('_')}",
+        "summary": first.rstrip("."),
+        "tags": [_topic(one.path)],
+        "parameters": [*_path_fields(one.path), *_query_fields(one.query, components)],
+        "responses": {**_good(one), "default": _refusal()},
+    }
+    if described:
+        operation["description"] = described
+    if one.body is not None:
+        schema = msgspec.json.schema_components([one.body], ref_template=REFS)[0][0]
+        operation["requestBody"] = {"required": False, "content": {"application/json": {"schema": schema}}}
+    if one.open:
+        operation["security"] = [{}]
+    return operation
+
+
+def _topic(path: str) -> str:
+    return path.strip("/").split("/")[0] or "server"
+
+
+def _path_fields(path: str) -> Iterable[dict[str, Any]]:
+    for name in FIELD.findall(path):
+        yield {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
+
+
+def _query_fields(shape: type | None, components: dict[str, Any]) -> Iterable[dict[str, Any]]:
+    if shape is None:
+        return
+    schema = components[shape.__name__]
+    for name, inner in schema.get("properties", {}).items():
+        inner = dict(inner)
+        described = inner.pop("description", None)
+        yield {"name": name, "in": "query", "required": False, "schema": inner} | (
+            {"description": described} if described else {}
+        )
+
+
+def _good(one: Route) -> dict[str, Any]:
+    if isinstance(one.answer, str):
+        return {"200": {"description": "The answer.", "content": {one.answer: {"schema": {"type": "string"}}}}}
+    if one.answer is None:
+        return {"200": {"description": "The answer."}}
+    schema = msgspec.json.schema_components([one.answer], ref_template=REFS)[0][0]
+    return {"200": {"description": "The answer.", "content": {"application/json": {"schema": schema}}}}
+
+
+def _refusal() -> dict[str, Any]:
+    codes = ", ".join(sorted({str(kind.status) for kind in KINDS.values()}))
+    return {
+        "description": f"The answer no, with one of {codes}.",
+        "content": {"application/json": {"schema": {"$ref": REFS.format(name="Refused")}}},
+    }

@@ -1,0 +1,209 @@
+"""Log-in with GitHub, for programs and for browsers, over a socket; the session id opens the API."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+import pytest_twisted
+import treq
+from treq.testing import StubTreq
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.web.client import HTTPConnectionPool
+from twisted.web.http import Request
+from twisted.web.server import Site
+
+from agentproxy.auth.external import External, external
+from agentproxy.auth.registry import Registry
+from agentproxy.auth.showing import Credential
+from agentproxy.config.auth_options import AuthOptions, GitHubOptions, OAuthOptions
+from agentproxy.errors import UNAUTHENTICATED, Refusal
+from agentproxy.model.credentials import digest
+from agentproxy.model.principal import Principal
+from agentproxy.store.identity import IdentityStore
+from agentproxy.web.answers import answer
+from agentproxy.web.oauth import OAuth, may_return_to
+from agentproxy.web.routing import Face, route
+from tests.auth.fake_github import TOKEN, FakeGitHub
+from tests.store.making import a_store
+
+RETURN = "http://localhost:3000/done"
+OPTIONS = AuthOptions(
+    enabled=True,
+    github=GitHubOptions(
+        enabled=True,
+        base_url="http://github.test/api/v3",
+        oauth=OAuthOptions(client_id="app", client_secret="secret"),
+    ),
+)
+
+
+class Whoami:
+    """A route that wants an identity."""
+
+    @route("GET", "/whoami")
+    async def whoami(self, request: Request, caller: Principal) -> bytes:
+        """Say who asks."""
+        return answer(request, {"user": caller.user_id, "role": caller.role})
+
+
+class Server:
+    """The routes on a socket, with a store and a GitHub in memory."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.github = FakeGitHub()
+        self.clock = Clock()
+        self._pool = HTTPConnectionPool(reactor, persistent=False)  # type: ignore[no-untyped-call]
+
+    async def open(self) -> None:
+        """Open store and port."""
+        self.store = a_store(self.directory)
+        await self.store.open()
+        self.registry = Registry(IdentityStore(self.store))
+        await self.registry.load()
+        found: External = external(OPTIONS, self.clock, treq=StubTreq(self.github.resource()))
+        oauth = OAuth(found.providers, self.registry, 3600.0, (), self.clock.seconds)
+        face = Face([oauth, Whoami()], self._identify)
+        self.port = reactor.listenTCP(0, Site(face.app.resource()), interface="127.0.0.1")  # type: ignore[attr-defined]
+
+    async def close(self) -> None:
+        """Close both."""
+        await self.port.stopListening()
+        await self.store.close()
+
+    async def _identify(self, request: Request) -> Principal:
+        secret = request.getHeader("x-session-id") or (request.getCookie(b"agentproxy_session") or b"").decode()
+        found = self.registry.logins.look(Credential("session", b"x-session-id", secret, digest(secret)))
+        if not isinstance(found, Principal):
+            raise Refusal(UNAUTHENTICATED)
+        return found
+
+    async def ask(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any, Any]:
+        """Return status, JSON and headers of an answer."""
+        url = f"http://127.0.0.1:{self.port.getHost().port}{path}"
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        options = {} if body is None else {"json": body}
+        got = await treq.request(method, url, headers=sent, allow_redirects=False, pool=self._pool, **options)
+        text = await got.content()
+        return got.code, (await got.json() if text.startswith(b"{") else None), got.headers
+
+    async def log_in(self) -> Any:
+        """Log a program in and return what was issued."""
+        _code, begun, _headers = await self.ask("POST", "/oauth/authorize", {"redirect_uri": RETURN})
+        code, state = self.github.authorize(begun["auth_url"])
+        assert state == begun["state"]
+        status, issued, _headers = await self.ask("GET", f"/oauth/callback?code={code}&state={state}")
+        assert status == 200, issued
+        return issued
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    """Return an open server."""
+    running = Server(tmp_path)
+    pytest_twisted.blockon(Deferred.fromCoroutine(running.open()))
+    yield running
+    pytest_twisted.blockon(Deferred.fromCoroutine(running.close()))
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_program_logs_in_and_the_session_id_opens_the_api(server: Server) -> None:
+    """The documented JSON, and an id that works, survives a restart, and works no more after the log-out."""
+    issued = await server.log_in()
+    assert (issued["token_type"], issued["access_token"], issued["user"]["UserID"]) == ("Bearer", TOKEN, "ann")
+    session = issued["session_id"]
+    assert (await server.ask("GET", "/whoami", x_session_id=session))[1] == {"user": "ann", "role": "user"}
+    await server.close()
+    await server.open()
+    assert (await server.ask("GET", "/whoami", x_session_id=session))[0] == 200
+    status, said, _headers = await server.ask("POST", "/oauth/logout", x_session_id=session)
+    assert (status, said) == (200, {"message": "Successfully logged out"})
+    assert (await server.ask("GET", "/whoami", x_session_id=session))[0] == 401
+    assert server.github.revoked == [TOKEN]
+    assert (await server.ask("POST", "/oauth/logout", x_session_id=session))[0] == 404
+    assert (await server.ask("POST", "/oauth/logout"))[0] == 400
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_log_in_can_be_made_longer(server: Server) -> None:
+    """The same id, a later end."""
+    issued = await server.log_in()
+    status, longer, _headers = await server.ask("POST", "/oauth/refresh", x_session_id=issued["session_id"])
+    assert (status, longer["session_id"]) == (200, issued["session_id"])
+    assert longer["expires_at"] > issued["expires_at"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_state_is_used_once_and_a_wrong_code_opens_nothing(server: Server) -> None:
+    """Replays, made up states and codes get the same 401; a missing one is 400."""
+    _code, begun, _headers = await server.ask("POST", "/oauth/authorize", {"redirect_uri": RETURN})
+    code, state = server.github.authorize(begun["auth_url"])
+    assert (await server.ask("GET", f"/oauth/callback?code=wrong&state={state}"))[0] == 401
+    assert (await server.ask("GET", f"/oauth/callback?code={code}&state={state}"))[0] == 401
+    assert (await server.ask("GET", f"/oauth/callback?code={code}&state=made-up"))[0] == 401
+    assert (await server.ask("GET", "/oauth/callback?code=x"))[0] == 400
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_browser_logs_in_with_a_cookie_and_lands_on_a_local_path(server: Server) -> None:
+    """The cookie is HttpOnly and SameSite, the state is of this browser, and the way back stays here."""
+    status, _body, headers = await server.ask("GET", "/oauth/login?next=/docs")
+    assert status == 302
+    begun = headers.getRawHeaders("set-cookie")[0]
+    assert "HttpOnly" in begun
+    assert "SameSite=Lax" in begun
+    address = headers.getRawHeaders("location")[0]
+    back = parse_qs(urlsplit(address).query)["redirect_uri"][0]
+    assert back.endswith("/oauth/callback")
+    code, state = server.github.authorize(address)
+    stranger = await server.ask("GET", f"/oauth/callback?code={code}&state={state}")
+    assert stranger[0] == 401
+
+    status, _body, headers = await server.ask("GET", "/oauth/login?next=/docs")
+    cookie = headers.getRawHeaders("set-cookie")[0].partition(";")[0]
+    code, state = server.github.authorize(headers.getRawHeaders("location")[0])
+    status, _body, headers = await server.ask("GET", f"/oauth/callback?code={code}&state={state}", cookie=cookie)
+    assert (status, headers.getRawHeaders("location")) == (302, ["/docs"])
+    session = headers.getRawHeaders("set-cookie")[0]
+    assert "HttpOnly; SameSite=Lax" in session
+    assert (await server.ask("GET", "/whoami", cookie=session.partition(";")[0]))[1]["user"] == "ann"
+
+
+@pytest_twisted.ensureDeferred
+async def test_nobody_is_sent_elsewhere(server: Server) -> None:
+    """An address that is not listed, and a path that leads away, are refused before anybody goes anywhere."""
+    for uri in ("https://evil.example/", "http://localhost.evil.example/", "javascript:alert(1)", ""):
+        assert (await server.ask("POST", "/oauth/authorize", {"redirect_uri": uri}))[0] == 400
+    assert (await server.ask("GET", "/oauth/login?next=//evil.example"))[0] == 400
+
+
+@pytest_twisted.ensureDeferred
+async def test_while_github_is_down_a_log_in_is_503(server: Server) -> None:
+    """It is not the person's fault."""
+    _code, begun, _headers = await server.ask("POST", "/oauth/authorize", {"redirect_uri": RETURN})
+    code, state = server.github.authorize(begun["auth_url"])
+    server.github.failing = 500
+    assert (await server.ask("GET", f"/oauth/callback?code={code}&state={state}"))[0] == 503
+
+
+@pytest.mark.parametrize(
+    ("uri", "allowed", "expected"),
+    [
+        ("http://localhost:3000/cb", (), True),
+        ("https://[::1]/cb", (), True),
+        ("http://localhost@evil.example/", (), False),
+        ("http://127.0.0.1.evil.example/", (), False),
+        ("https://app.example.org/cb", ("https://app.example.org/cb",), True),
+        ("https://app.example.org/cb/../x", ("https://app.example.org/cb",), False),
+        ("http://localhost/cb", ("https://app.example.org/cb",), False),
+    ],
+)
+def test_return_addresses(uri: str, allowed: tuple[str, ...], expected: bool) -> None:
+    """Listed exactly; without a list, this machine only."""
+    assert may_return_to(uri, allowed) is expected
