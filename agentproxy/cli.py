@@ -99,7 +99,11 @@ TOPICS = {
     "commands.sessions": ("start", "list", "show", "stop", "restart", "delete", "interrupt"),
     "commands.talking": ("send", "ask", "chat", "messages", "export"),
     "commands.following": ("log", "events"),
+    "commands.deciding": ("approvals", "share", "token"),
     "commands.doctor": ("doctor",),
+    "commands.admin": ("admin", "audit"),
+    "commands.keys": ("helpers",),
+    "commands.store": ("store",),
     "commands.completion": ("completion",),
     "commands.peer": ("client",),
 }

@@ -10,6 +10,7 @@ import msgspec
 import treq as treq_module
 from twisted.internet.defer import DeferredQueue
 from twisted.internet.error import ConnectError, ConnectionClosed
+from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 from twisted.web.client import PartialDownloadError, ResponseFailed
@@ -106,6 +107,66 @@ class AsyncClient:
         """Send a user message, wait for the agent's answer and return it."""
         delivery = await self.send(session_id, content, wait="answered", **how)
         return delivery.answer or ""
+
+    async def deliveries(self, session_id: str, state: str | None = None) -> tuple[results.Delivery, ...]:
+        """List a session's deliveries."""
+        return await self.do(calls.deliveries(session_id, state=state))
+
+    async def delivery(self, session_id: str, delivery_id: str) -> results.Delivery:
+        """Show one delivery."""
+        return await self.do(calls.delivery(session_id, delivery_id))
+
+    async def withdraw(self, session_id: str, delivery_id: str) -> results.Delivery:
+        """Take a delivery back that is not typed yet."""
+        return await self.do(calls.withdraw(session_id, delivery_id))
+
+    async def settle(self, session_id: str, delivery_id: str, how: str) -> results.Delivery:
+        """Decide about a delivery that is uncertain: ``retry`` or ``discard``."""
+        return await self.do(calls.settle(session_id, delivery_id, how))
+
+    # -- approvals, sharing, tokens
+
+    async def approvals(self, session_id: str | None = None) -> tuple[results.Approval, ...]:
+        """List the approvals that wait."""
+        return await self.do(calls.approvals(session_id))
+
+    async def approve(self, approval_id: str, answer: str) -> results.Approval:
+        """Answer an approval: allow, deny, or the name of a choice."""
+        return await self.do(calls.approve(approval_id, answer))
+
+    async def share(self, session_id: str, access: str = "read", expires_in: float | None = None) -> results.Share:
+        """Make the link of a session, or return the one that it has."""
+        return await self.do(calls.share(session_id, access=access, expires_in=expires_in))
+
+    async def unshare(self, session_id: str) -> None:
+        """Take the link of a session back."""
+        await self.do(calls.unshare(session_id))
+
+    async def grant(self, session_id: str, grantee: str, access: str = "read") -> None:
+        """Share a session with ``user:NAME`` or ``team:ORG/SLUG``."""
+        await self.do(calls.grant(session_id, grantee, access))
+
+    async def ungrant(self, session_id: str, grantee: str) -> None:
+        """Take a grant back."""
+        await self.do(calls.ungrant(session_id, grantee))
+
+    async def add_token(self, name: str, **how: Any) -> results.Token:
+        """Make an API token; its secret is in the result and nowhere else."""
+        return await self.do(calls.add_token(name, **how))
+
+    async def tokens(self, owner: str | None = None) -> tuple[results.Token, ...]:
+        """List the caller's tokens, another owner's, or everybody's (``*``)."""
+        return await self.do(calls.tokens(owner))
+
+    async def revoke_token(self, token_id: str) -> None:
+        """Revoke a token; what it had opened is cut."""
+        await self.do(calls.revoke_token(token_id))
+
+    async def audit(self, **wanted: Any) -> tuple[results.AuditEntry, ...]:
+        """Return who did what."""
+        return await self.do(calls.audit(**wanted))
+
+    # -- looking
 
     async def messages(self, session_id: str, **wanted: Any) -> tuple[results.Message, ...]:
         """Return what was said, oldest first."""
@@ -206,22 +267,30 @@ class AsyncClient:
         return body
 
     async def _stream(self, call: Call[None]) -> AsyncGenerator[results.Event, None]:
-        parser, chunks = EventParser(), DeferredQueue[Any]()
+        parser, body = EventParser(), _Body()
         answer = await self._send(call)
-        reading = self._treq.collect(answer, chunks.put)
-        reading.addBoth(chunks.put)
+        answer.deliverBody(body)
         try:
-            while isinstance(chunk := await chunks.get(), bytes):
+            while isinstance(chunk := await body.chunks.get(), bytes):
                 for event in parser.feed(chunk):
                     yield msgspec.json.decode(event.data, type=results.Event, strict=False)
-            if isinstance(chunk, Failure) and not chunk.check(*_BROKEN):
-                chunk.raiseException()
         finally:
-            _cut(answer)
+            body.cut()
 
 
-def _cut(answer: Any) -> None:
-    """Close the connection of an answer that nobody reads on."""
-    transport = getattr(getattr(answer, "original", answer), "_transport", None)
-    if transport is not None:
-        transport.abortConnection()
+class _Body(Protocol):
+    """The body of a stream, chunk by chunk, then the reason of its end; it can be cut."""
+
+    def __init__(self) -> None:
+        self.chunks: DeferredQueue[Any] = DeferredQueue()
+
+    def dataReceived(self, data: bytes) -> None:
+        self.chunks.put(data)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.chunks.put(reason)
+
+    def cut(self) -> None:
+        """Close the connection: nobody reads on."""
+        if self.transport is not None:
+            self.transport.loseConnection()

@@ -30,6 +30,7 @@ class Client:
     :param key: an API key or token; sent as ``Authorization: Bearer``.
     :param retries: when calls that do no harm twice are sent again.
     :param context: certificates to trust; the system's when missing.
+    :ivar url: as given.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class Client:
         retries: Retries | None = None,
         context: ssl.SSLContext | None = None,
     ) -> None:
+        self.url = url
         self._url = urlsplit(url)
         if self._url.scheme not in ("http", "https") or not self._url.hostname:
             raise ValueError(f"expected a URL such as http://127.0.0.1:8080, got {url!r}")
@@ -100,6 +102,66 @@ class Client:
     def ask(self, session_id: str, content: str, **how: Any) -> str:
         """Send a user message, wait for the agent's answer and return it."""
         return self.send(session_id, content, wait="answered", **how).answer or ""
+
+    def deliveries(self, session_id: str, state: str | None = None) -> tuple[results.Delivery, ...]:
+        """List a session's deliveries."""
+        return self.do(calls.deliveries(session_id, state=state))
+
+    def delivery(self, session_id: str, delivery_id: str) -> results.Delivery:
+        """Show one delivery."""
+        return self.do(calls.delivery(session_id, delivery_id))
+
+    def withdraw(self, session_id: str, delivery_id: str) -> results.Delivery:
+        """Take a delivery back that is not typed yet."""
+        return self.do(calls.withdraw(session_id, delivery_id))
+
+    def settle(self, session_id: str, delivery_id: str, how: str) -> results.Delivery:
+        """Decide about a delivery that is uncertain: ``retry`` or ``discard``."""
+        return self.do(calls.settle(session_id, delivery_id, how))
+
+    # -- approvals, sharing, tokens
+
+    def approvals(self, session_id: str | None = None) -> tuple[results.Approval, ...]:
+        """List the approvals that wait."""
+        return self.do(calls.approvals(session_id))
+
+    def approve(self, approval_id: str, answer: str) -> results.Approval:
+        """Answer an approval: allow, deny, or the name of a choice."""
+        return self.do(calls.approve(approval_id, answer))
+
+    def share(self, session_id: str, access: str = "read", expires_in: float | None = None) -> results.Share:
+        """Make the link of a session, or return the one that it has."""
+        return self.do(calls.share(session_id, access=access, expires_in=expires_in))
+
+    def unshare(self, session_id: str) -> None:
+        """Take the link of a session back."""
+        self.do(calls.unshare(session_id))
+
+    def grant(self, session_id: str, grantee: str, access: str = "read") -> None:
+        """Share a session with ``user:NAME`` or ``team:ORG/SLUG``."""
+        self.do(calls.grant(session_id, grantee, access))
+
+    def ungrant(self, session_id: str, grantee: str) -> None:
+        """Take a grant back."""
+        self.do(calls.ungrant(session_id, grantee))
+
+    def add_token(self, name: str, **how: Any) -> results.Token:
+        """Make an API token; its secret is in the result and nowhere else."""
+        return self.do(calls.add_token(name, **how))
+
+    def tokens(self, owner: str | None = None) -> tuple[results.Token, ...]:
+        """List the caller's tokens, another owner's, or everybody's (``*``)."""
+        return self.do(calls.tokens(owner))
+
+    def revoke_token(self, token_id: str) -> None:
+        """Revoke a token; what it had opened is cut."""
+        self.do(calls.revoke_token(token_id))
+
+    def audit(self, **wanted: Any) -> tuple[results.AuditEntry, ...]:
+        """Return who did what."""
+        return self.do(calls.audit(**wanted))
+
+    # -- looking
 
     def messages(self, session_id: str, **wanted: Any) -> tuple[results.Message, ...]:
         """Return what was said, oldest first."""

@@ -75,6 +75,7 @@ def _session(session_id: str, rest: str = "") -> str:
 
 
 _SESSION = _as(results.Session)
+_DELIVERY = _as(results.Delivery)
 
 
 def start(
@@ -89,6 +90,8 @@ def start(
     team_id: str | None = None,
     script: str | None = None,
     continue_from: str | None = None,
+    restart: str | None = None,
+    oneshot: bool | None = None,
     wait: str = "listening",
     idempotency_key: str | None = None,
 ) -> Call[results.Session]:
@@ -105,6 +108,8 @@ def start(
         scope="team" if team_id else None,
         script=script,
         continue_from=continue_from,
+        restart=restart,
+        oneshot=oneshot,
     )
     return Call(
         "POST",
@@ -171,25 +176,123 @@ def delete(session_id: str) -> Call[None]:
 
 
 def send(
-    session_id: str, content: str, *, wait: str | None = None, at: str | None = None, idempotency_key: str | None = None
+    session_id: str,
+    content: str,
+    *,
+    wait: str | None = None,
+    timeout: float | None = None,
+    at: str | None = None,
+    oneshot: bool | None = None,
+    idempotency_key: str | None = None,
 ) -> Call[results.Delivery]:
-    """Queue a user message; with ``wait`` answer when it is delivered or answered."""
+    """Queue a user message; with ``wait`` (delivered, answered) answer when it is so, or after ``timeout`` seconds."""
+    longest = timeout or 3600.0
     return Call(
         "POST",
         _session(session_id, "/messages"),
-        _inside("delivery", results.Delivery),
-        {"wait": wait},
-        _given(content=content, at=at),
+        _DELIVERY,
+        {"wait": wait, "timeout": longest if wait else None},
+        _given(content=content, at=at, oneshot=oneshot),
         {"Idempotency-Key": idempotency_key or str(uuid.uuid4())},
         repeatable=True,
-        patience=3600 if wait else 60,
+        patience=longest + 30 if wait else 60,
     )
 
 
-def messages(session_id: str, *, after: int | None = None, q: str | None = None) -> Call[tuple[results.Message, ...]]:
-    """Return what was said, oldest first."""
+def deliveries(session_id: str, *, state: str | None = None) -> Call[tuple[results.Delivery, ...]]:
+    """List a session's deliveries."""
+    shape = tuple[results.Delivery, ...]
+    return Call(
+        "GET", _session(session_id, "/deliveries"), _inside("deliveries", shape), {"state": state}, repeatable=True
+    )
+
+
+def delivery(session_id: str, delivery_id: str) -> Call[results.Delivery]:
+    """Show one delivery."""
+    return Call("GET", _session(session_id, f"/deliveries/{quote(delivery_id)}"), _DELIVERY, repeatable=True)
+
+
+def withdraw(session_id: str, delivery_id: str) -> Call[results.Delivery]:
+    """Take a delivery back that is not typed yet."""
+    return Call("DELETE", _session(session_id, f"/deliveries/{quote(delivery_id)}"), _DELIVERY)
+
+
+def settle(session_id: str, delivery_id: str, how: str) -> Call[results.Delivery]:
+    """Decide about a delivery that is uncertain: ``retry`` types it again, ``discard`` does not."""
+    return Call("POST", _session(session_id, f"/deliveries/{quote(delivery_id)}/{how}"), _DELIVERY)
+
+
+def approvals(session_id: str | None = None) -> Call[tuple[results.Approval, ...]]:
+    """List the approvals that wait, in all sessions that the caller sees or in one."""
+    shape = tuple[results.Approval, ...]
+    return Call("GET", "/approvals", _inside("approvals", shape), {"session_id": session_id}, repeatable=True)
+
+
+def approve(approval_id: str, answer: str) -> Call[results.Approval]:
+    """Answer an approval: allow, deny, or the name of a choice."""
+    return Call("POST", f"/approvals/{quote(approval_id, safe='')}", _as(results.Approval), body={"answer": answer})
+
+
+def share(session_id: str, *, access: str = "read", expires_in: float | None = None) -> Call[results.Share]:
+    """Make the link of a session, or return the one that it has."""
+    body = _given(access=access, expires_in=expires_in)
+    return Call("POST", _session(session_id, "/share"), _as(results.Share), body=body, repeatable=True)
+
+
+def unshare(session_id: str) -> Call[None]:
+    """Take the link of a session back."""
+    return Call("DELETE", _session(session_id, "/share"), _nothing)
+
+
+def grant(session_id: str, grantee: str, access: str = "read") -> Call[None]:
+    """Share a session with ``user:NAME`` or ``team:ORG/SLUG``."""
+    path = _session(session_id, f"/access/{quote(grantee)}")
+    return Call("PUT", path, _nothing, body={"access": access}, repeatable=True)
+
+
+def ungrant(session_id: str, grantee: str) -> Call[None]:
+    """Take a grant back."""
+    return Call("DELETE", _session(session_id, f"/access/{quote(grantee)}"), _nothing)
+
+
+def add_token(
+    name: str, *, owner: str | None = None, scopes: Sequence[str] | None = None, expires_in: float | None = None
+) -> Call[results.Token]:
+    """Make an API token; its secret is in the answer and nowhere else."""
+    body = _given(name=name, owner=owner, scopes=list(scopes) if scopes is not None else None, expires_in=expires_in)
+    return Call("POST", "/auth/tokens", _as(results.Token), body=body)
+
+
+def tokens(owner: str | None = None) -> Call[tuple[results.Token, ...]]:
+    """List the caller's tokens, another owner's, or everybody's (``*``)."""
+    shape = tuple[results.Token, ...]
+    return Call("GET", "/auth/tokens", _inside("tokens", shape), {"owner": owner}, repeatable=True)
+
+
+def revoke_token(token_id: str) -> Call[None]:
+    """Revoke a token; what it had opened is cut."""
+    return Call("DELETE", f"/auth/tokens/{quote(token_id, safe='')}", _nothing)
+
+
+def audit(
+    *, after: int = 0, session_id: str | None = None, actor: str | None = None, limit: int | None = None
+) -> Call[tuple[results.AuditEntry, ...]]:
+    """Return who did what."""
+    query = {"after": after, "session_id": session_id, "actor": actor, "limit": limit}
+    return Call("GET", "/audit", _inside("entries", tuple[results.AuditEntry, ...]), query, repeatable=True)
+
+
+def messages(
+    session_id: str,
+    *,
+    after: int | None = None,
+    last: int | None = None,
+    q: str | None = None,
+    limit: int | None = None,
+) -> Call[tuple[results.Message, ...]]:
+    """Return what was said, oldest first: a page behind the id ``after``, or the ``last`` ones; ``q`` are words in it."""
     shape = tuple[results.Message, ...]
-    query = {"after": after, "q": q}
+    query = {"after": after, "last": last, "q": q, "limit": limit}
     return Call("GET", _session(session_id, "/messages"), _inside("messages", shape), query, repeatable=True)
 
 
@@ -230,9 +333,9 @@ def export(session_id: str, form: str = "json") -> Call[bytes]:
 
 
 def whoami() -> Call[str]:
-    """Ask by which name the server knows the caller."""
-    read = lambda answer: str(msgspec.json.decode(answer).get("user_id") or "nobody")  # noqa: E731
-    return Call("GET", "/auth/status", read, repeatable=True)
+    """Ask by which name the server knows the caller; refused when it knows nobody."""
+    read = lambda answer: str(msgspec.json.decode(answer)["username"])  # noqa: E731
+    return Call("GET", "/user/info", read, repeatable=True)
 
 
 def health() -> Call[dict[str, Any]]:

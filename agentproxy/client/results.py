@@ -20,11 +20,13 @@ class Ending(msgspec.Struct, frozen=True):
 
 
 class Attention(msgspec.Struct, frozen=True):
-    """Why a person is wanted."""
+    """What the agent does or waits for; ``wanted`` says whether a person should look."""
 
     kind: str = "unknown"
-    line: str | None = None
-    action: str | None = None
+    wanted: bool = False
+    line: str = ""
+    action: str = ""
+    until: datetime | None = None
 
 
 class Session(msgspec.Struct, frozen=True):
@@ -55,6 +57,9 @@ class Session(msgspec.Struct, frozen=True):
     queue_position: int | None = None
     ending: Ending | None = None
     attention: Attention | None = None
+    agent_automatic: bool = False
+    continued_from: str | None = None
+    first_message: dict[str, str] | None = None
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -86,22 +91,46 @@ class Event(msgspec.Struct, frozen=True):
 class Delivery(msgspec.Struct, frozen=True):
     """The way of a user message: accepted, typing, delivered, answered, refused, expired, withdrawn or uncertain."""
 
-    id: str
+    delivery_id: str
     state: str
     session_id: str = ""
     content: str = ""
-    reason: str | None = None
+    reason: str = ""
+    sender: str = ""
+    created_at: datetime | None = None
+    message_id: int | None = None
     answer: str | None = None
+
+
+class Choice(msgspec.Struct, frozen=True):
+    """One way to answer an approval."""
+
+    name: str
+    label: str = ""
 
 
 class Approval(msgspec.Struct, frozen=True):
     """Something that an agent asks leave for, with the choices that it offers."""
 
-    id: str
+    approval_id: str
     session_id: str = ""
     state: str = ""
+    subject: str = ""
     prompt: str = ""
-    choices: tuple[str, ...] = ()
+    choices: tuple[Choice, ...] = ()
+    answer: str | None = None
+    by: str | None = None
+    expires_at: datetime | None = None
+
+
+class Share(msgspec.Struct, frozen=True):
+    """The link to a session; whoever has it needs no key."""
+
+    token: str
+    session_id: str
+    share_url: str
+    access: str = "read"
+    expires_at: datetime | None = None
 
 
 class Token(msgspec.Struct, frozen=True):
@@ -109,6 +138,21 @@ class Token(msgspec.Struct, frozen=True):
 
     id: str
     name: str = ""
-    user_id: str = ""
+    owner: str = ""
+    scopes: tuple[str, ...] | None = None
     token: str | None = None
+    created_at: datetime | None = None
     expires_at: datetime | None = None
+
+
+class AuditEntry(msgspec.Struct, frozen=True):
+    """Who did what, from where, and whether it was allowed."""
+
+    number: int
+    time: datetime
+    actor: str
+    verb: str
+    allowed: bool
+    session_id: str | None = None
+    address: str = ""
+    reason: str = ""

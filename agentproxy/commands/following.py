@@ -22,7 +22,7 @@ class Answer:
 
     def print_to_end(self, delivery: Delivery) -> None:
         """Print the answer until the delivery has come to its end."""
-        last = self._client.messages(self._session_id)
+        last = self._client.messages(self._session_id, last=1)
         known = last[-1].id if last else -1
         for event in self._client.events(self._session_id, after=_number_now(self._client, self._session_id)):
             if event.type.startswith("message"):
@@ -33,7 +33,8 @@ class Answer:
         click.echo()
 
     def _print_new(self, known: int) -> None:
-        said = [one for one in self._client.messages(self._session_id, after=known) if one.role == "agent"]
+        found = self._client.messages(self._session_id, after=known if known >= 0 else None)
+        said = [one for one in found if one.role == "agent"]
         text = "\n".join(one.content.rstrip() for one in said)
         if text.startswith(self._printed):
             click.echo(text[len(self._printed) :], nl=False)
@@ -43,8 +44,8 @@ class Answer:
 
 
 def _is_over(event: Event, delivery: Delivery) -> bool:
-    about = event.data.get("delivery_id") == delivery.id
-    return event.type.startswith("delivery") and about and str(event.data.get("state")) in DONE
+    about = event.data.get("id") == delivery.delivery_id
+    return event.type == "delivery" and about and str(event.data.get("state")) in DONE
 
 
 def _number_now(client: Client, session_id: str) -> int:

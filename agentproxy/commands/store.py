@@ -1,0 +1,94 @@
+"""Commands on the database of this machine, without a server in between. What is wrong ends them with 1."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from agentproxy.config import Config, ConfigError
+from agentproxy.store.trouble import StoreError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@click.group()
+def store() -> None:
+    """Check, copy and write out the database; rotate its key."""
+
+
+def _on_store(command: F) -> Any:
+    """Give a command the option ``--config`` and, first, the configuration."""
+
+    @click.option("-c", "--config", "file", metavar="FILE", help="The file; looked for as the server does when missing.")
+    @wraps(command)
+    def run(file: str | None, **arguments: Any) -> None:
+        from agentproxy.daemon import load_here
+
+        try:
+            command(load_here(file).config, **arguments)
+        except (ConfigError, StoreError, OSError) as error:
+            click.echo(f"agentproxy: {error}", err=True)
+            raise SystemExit(1) from error
+
+    return run
+
+
+@store.command()
+@_on_store
+def check(config: Config) -> None:
+    """Look whether it is whole, of this version, and can be read with the keys that are there.
+
+    A server may be running.
+    """
+    from agentproxy.store import tending
+
+    found = tending.check(config.store.url, config.data_dir)
+    for fact in found.facts:
+        click.echo(fact)
+    for fault in found.faults:
+        click.echo(f"wrong: {fault}", err=True)
+    if found.faults:
+        raise SystemExit(1)
+    click.echo("everything is well")
+
+
+@store.command()
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--without-key", is_flag=True, help="Leave secret.key out; without it the copy's secrets cannot be read.")
+@_on_store
+def backup(config: Config, folder: Path, without_key: bool) -> None:
+    """Copy it, with its key, into FOLDER. A server may be running.
+
+    To go back, stop the server and put the files into its data_dir, without agentproxy.db-wal and agentproxy.db-shm.
+    """
+    from agentproxy.store import tending
+
+    for path in tending.backup(config.store.url, config.data_dir, folder, not without_key):
+        click.echo(f"wrote {path}")
+
+
+@store.command()
+@click.argument("file", type=click.File("w", encoding="utf-8", errors="replace", lazy=True), default="-")
+@_on_store
+def export(config: Config, file: Any) -> None:
+    """Write every session, message and event as one JSON object a line to FILE, or print it. Secrets are left out."""
+    from agentproxy.store import tending
+
+    for line in tending.export(config.store.url, config.data_dir):
+        file.write(line + "\n")
+
+
+@store.command("rotate-key")
+@click.option("--forget-old", is_flag=True, help="Take the old keys out of secret.key; older backup copies need them.")
+@_on_store
+def rotate_key(config: Config, forget_old: bool) -> None:
+    """Make a new key and seal everything with it. The server must be stopped."""
+    from agentproxy.store import resealing, tending
+
+    with resealing.alone(config.data_dir), tending.opened(config.store.url, config.data_dir) as (_url, engine):
+        count = resealing.rotate(engine, config.data_dir, forget_old)
+    click.echo(f"{count} values are sealed with a new key; back up {config.data_dir / 'secret.key'}")

@@ -1,0 +1,85 @@
+"""doctor looks, changes nothing, and says what to do."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from agentproxy.cli import agentproxy
+from agentproxy.commands import doctor
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Work in an empty directory with an empty environment of ours."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("AGENTPROXY_DATA_DIR", "AGENTPROXY_DEFAULT_AGENT", "AGENTPROXY_URL"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path
+
+
+def examined(*arguments: str) -> tuple[int, list[dict[str, str]]]:
+    """Return the exit status and the findings."""
+    done = CliRunner().invoke(agentproxy, ["doctor", "--json", *arguments])
+    return done.exit_code, json.loads(done.stdout)["findings"]
+
+
+def test_a_machine_that_is_fine(here: Path) -> None:
+    """Every subject has a finding; nothing is bad and nothing was made."""
+    (here / "agentproxy.yaml").write_text(f"port: 0\ndata_dir: {here}/data\n")
+    status, found = examined()
+    subjects = {one["subject"] for one in found}
+    assert {"configuration", "agent server", "data directory", "disk", "port", "ports", "open files", "memory"} <= subjects
+    assert status == 0
+    assert not (here / "data").exists()
+
+
+def test_a_wrong_configuration_is_the_first_thing(here: Path) -> None:
+    """It says what is wrong, and ends with 1."""
+    (here / "agentproxy.yaml").write_text("prot: 1\n")
+    status, found = examined()
+    assert status == 1
+    assert "Did you mean port?" in found[0]["sentence"]
+
+
+def test_each_trouble_comes_with_advice(here: Path) -> None:
+    """A program that is missing, a port that another has: bad, with what to do."""
+    (here / "agentproxy.yaml").write_text(
+        f"agent_server: agentapi\nagentapi_command: no-such-program\nport: 0\ndata_dir: {here}/data\n"
+    )
+    status, found = examined()
+    [finding] = [one for one in found if one["subject"] == "agent server"]
+    assert (status, finding["level"]) == (1, "bad")
+    assert "agent_server: embedded" in finding["advice"]
+
+
+def test_an_open_data_directory_is_noted(here: Path) -> None:
+    """Others could look into it."""
+    (here / "open").mkdir(mode=0o755)
+    (here / "open").chmod(0o755)
+    finding = doctor.directory(here / "open")
+    assert (finding.level, finding.advice) == ("note", f"chmod 700 {here}/open")
+
+
+def test_an_agent_is_shown_with_its_version(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is on PATH is named, and that it has no key."""
+    program = here / "claude"
+    program.write_text("#!/bin/sh\necho 9.9.9 '(Claude Code)'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{here}:/usr/bin:/bin")
+    for name in ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    (here / "agentproxy.yaml").write_text(f"port: 0\ndata_dir: {here}/data\n")
+    [finding] = [one for one in examined()[1] if one["subject"] == "agent claude"]
+    assert "9.9.9" in finding["sentence"]
+    assert "ANTHROPIC_API_KEY" in finding["advice"]
+
+
+def test_completion_scripts() -> None:
+    """Each shell gets its own."""
+    for shell, sign in (("bash", "complete -o nosort"), ("zsh", "#compdef agentproxy"), ("fish", "complete --no-files")):
+        done = CliRunner().invoke(agentproxy, ["completion", shell])
+        assert sign in done.output

@@ -1,0 +1,104 @@
+"""The command line as a person and a script use it, against a whole daemon."""
+
+from __future__ import annotations
+
+import json
+import stat
+from pathlib import Path
+
+from tests.commands.conftest import Run
+from tests.daemon import Daemon
+
+
+def test_a_first_conversation(run: Run) -> None:
+    """start prints an id; its first characters are enough for everything else; ask prints the answer alone."""
+    session = run("start", "-t", "for=this test", "-d", "a title").output.strip()
+    short = session[:8]
+    asked = run("ask", short, "how are you")
+    assert (asked.exit_code, asked.stdout.strip()) == (0, "[1] You said: how are you")
+    assert "answered" in run("send", short, "--wait", "answered", text="from stdin").output
+    listed = run("list", "-t", "for=this test").output.splitlines()
+    assert listed[0].split() == ["ID", "PHASE", "AGENT", "IS", "AGENT", "USER", "AGE", "DESCRIPTION"]
+    assert listed[1].split()[:2] == [short, "ready"]
+    assert listed[1].endswith("a title")
+    assert "from stdin" in run("messages", short).output
+    assert run("export", short).output.startswith("# Session")
+    assert "session.ready" in run("events", short).output
+    assert run("log", short).exit_code == 0
+    assert "stopped by local" in run("stop", short).output
+    assert "ready" in run("restart", short).output
+    assert run("delete", short).output.strip() == f"{session} deleted"
+    assert run("show", session).exit_code == 1
+
+
+def test_json_for_programs(run: Run) -> None:
+    """--json prints one JSON value and nothing else."""
+    session = json.loads(run("start", "--json").stdout)["session_id"]
+    shown = json.loads(run("show", session, "--json").stdout)
+    assert (shown["session_id"], shown["phase"]) == (session, "ready")
+    rows = [json.loads(line) for line in run("events", session, "--json").stdout.splitlines()]
+    assert rows[0]["type"] == "session.queued"
+    assert json.loads(run("delete", session, "--json").stdout)["status"] == "terminated"
+
+
+def test_what_goes_wrong_is_one_sentence_and_a_status(run: Run) -> None:
+    """1 for what the server refuses or cannot, 2 for a wrong command; nothing on stdout."""
+    failed = run("start", "-a", "no-such-agent")
+    assert (failed.exit_code, failed.stdout) == (1, "")
+    assert "no-such-agent" in failed.stderr
+    assert run("show", "ffff").exit_code == 2
+    assert run("start", "-t", "no equals sign").exit_code == 2
+    gone = run("list", AGENTPROXY_URL="http://127.0.0.1:1")
+    assert (gone.exit_code, gone.stdout) == (1, "")
+    assert "agentproxy doctor" in gone.stderr
+
+
+def test_a_chat_ends_with_ctrl_d_and_the_session_goes_on(run: Run) -> None:
+    """Each line is a message, the answer is printed, end of input leaves."""
+    session = run("start").output.strip()
+    talked = run("chat", session[:8], text="good morning\n")
+    assert "You said: good morning" in talked.output
+    assert "ready" in run("show", session).output
+    run("delete", session)
+
+
+def test_a_login_is_kept_for_its_owner_only(run: Run, daemon: Daemon, tmp_path: Path) -> None:
+    """login tries the address, keeps it, and the next command needs no option."""
+    url = f"http://127.0.0.1:{daemon.port}"
+    assert "as local" in run("login", url, "--key", "", AGENTPROXY_URL=None).output
+    kept = tmp_path / "agentproxy" / "login.json"
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    assert run("list", AGENTPROXY_URL=None).exit_code == 0
+    run("logout")
+    assert not kept.exists()
+
+
+def test_the_peer_s_commands(run: Run, daemon: Daemon) -> None:
+    """agentapi-proxy's own words for one session."""
+    session = run("start", "--wait", "stable").output.strip()
+    there = ("client", "-e", f"http://127.0.0.1:{daemon.port}", "-s", session)
+    assert run(*there, "status").output == "Agent Status: stable\n"
+    assert run(*there, "send", "hello").output == "Message sent successfully\n"
+    assert run(*there, "history").output.startswith("Conversation History (")
+    run("delete", session)
+
+
+def test_sharing_and_approvals(run: Run) -> None:
+    """A link to send to somebody, and what agents wait for."""
+    session = run("start").output.strip()
+    assert "/s/" in run("share", session).output
+    assert run("share", session, "--revoke").output.strip() == "revoked"
+    assert run("approvals").output.split() == ["ID", "SESSION", "WHAT", "ANSWERS"]
+    run("delete", session)
+
+
+def test_an_approval_is_answered_from_the_command_line(run: Run) -> None:
+    """What the agent asks leave for is listed with its answers; allow lets it go on."""
+    session = run("start", "--wait", "stable").output.strip()
+    run("send", session, "approve ls")
+    waiting = []
+    while not waiting:
+        waiting = json.loads(run("approvals", "--json").stdout)["approvals"]
+    answered = run("approvals", waiting[0]["approval_id"][:8], "allow")
+    assert answered.exit_code == 0, answered.output
+    run("delete", session)
