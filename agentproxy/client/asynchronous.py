@@ -67,6 +67,8 @@ class AsyncClient:
                 on_progress(event)
                 if event.type in ("session.ready", "session.ended"):
                     break
+        if wish.get("wait") == "stable":
+            await self.wait(begun.session_id, "stable")
         return outcome(await self.get(begun.session_id))
 
     async def search(self, **wanted: Any) -> results.Page:
@@ -88,6 +90,10 @@ class AsyncClient:
     async def restart(self, session_id: str) -> results.Session:
         """Begin the session's next incarnation."""
         return await self.do(calls.restart(session_id))
+
+    async def wait(self, session_id: str, until: str = "stable", timeout: float = 300.0) -> results.Session:
+        """Wait until the agent is ``stable``, says something (``message``), wants somebody, or the session has ``ended``."""
+        return await self.do(calls.wait(session_id, until, timeout=timeout))
 
     async def interrupt(self, session_id: str) -> None:
         """Press the agent's own interrupt keys."""

@@ -63,6 +63,8 @@ class Client:
             on_progress(event)
             if event.type in ("session.ready", "session.ended"):
                 break
+        if wish.get("wait") == "stable":
+            self.wait(begun.session_id, "stable")
         return outcome(self.get(begun.session_id))
 
     def search(self, **wanted: Any) -> results.Page:
@@ -84,6 +86,10 @@ class Client:
     def restart(self, session_id: str) -> results.Session:
         """Begin the session's next incarnation."""
         return self.do(calls.restart(session_id))
+
+    def wait(self, session_id: str, until: str = "stable", timeout: float = 300.0) -> results.Session:
+        """Wait until the agent is ``stable``, says something (``message``), wants somebody, or the session has ``ended``."""
+        return self.do(calls.wait(session_id, until, timeout=timeout))
 
     def interrupt(self, session_id: str) -> None:
         """Press the agent's own interrupt keys."""

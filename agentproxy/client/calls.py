@@ -165,6 +165,13 @@ def restart(session_id: str) -> Call[results.Session]:
     return Call("POST", _session(session_id, "/restart"), _SESSION, patience=900)
 
 
+def wait(session_id: str, until: str = "stable", *, timeout: float = 300.0) -> Call[results.Session]:
+    """Wait until the agent is ``stable``, says something (``message``), wants somebody (``attention``), or has ``ended``."""
+    read = _inside("session", results.Session)
+    query = {"until": until, "timeout": timeout}
+    return Call("GET", _session(session_id, "/wait"), read, query, repeatable=True, patience=timeout + 30)
+
+
 def interrupt(session_id: str) -> Call[None]:
     """Press the agent's own interrupt keys."""
     return Call("POST", _session(session_id, "/interrupt"), _nothing)

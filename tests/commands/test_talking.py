@@ -22,7 +22,7 @@ def test_a_first_conversation(run: Run) -> None:
     assert listed[1].split()[:2] == [short, "ready"]
     assert listed[1].endswith("a title")
     assert "from stdin" in run("messages", short).output
-    assert run("export", short).output.startswith("# Session")
+    assert run("export", short).output.startswith("# a title")
     assert "session.ready" in run("events", short).output
     assert run("log", short).exit_code == 0
     assert "stopped by local" in run("stop", short).output
