@@ -23,6 +23,7 @@ from agentproxy.model.event import Event, NewEvent
 from agentproxy.model.message import Message
 from agentproxy.model.search import SessionPage, SessionQuery
 from agentproxy.model.session import Incarnation, Session
+from agentproxy.store import delivery_tables as delivery_tables
 from agentproxy.store import identity_tables as identity_tables
 from agentproxy.store import journal, lives, retention, transcripts
 from agentproxy.store.engines import address, make_engines, make_private_file, sqlite_file
@@ -60,6 +61,7 @@ class Store:
         self._synchronous = synchronous
         self._sealer = secrets
         self._listeners: list[Listener] = []
+        self._revised: list[Callable[[str], None]] = []
         self._writer: Writer | None = None
         self._pool: ThreadPool | None = None
         self._reading: Engine | None = None
@@ -127,6 +129,14 @@ class Store:
                 self._listeners.remove(entry)
 
         return end
+
+    def on_revision(self, listener: Callable[[str], None]) -> Callable[[], None]:
+        """Tell *listener* the id of each session whose transcript has changed, after the commit; must not fail.
+
+        :returns: what ends it; twice does no harm.
+        """
+        self._revised.append(listener)
+        return lambda: self._revised.remove(listener) if listener in self._revised else None
 
     def _committed(self, events: Sequence[Event]) -> None:
         for listener in tuple(self._listeners):
@@ -248,7 +258,10 @@ class Store:
         :param messages: their ids are those of the agent server of *incarnation*; ids of the transcript go on over lives.
         """
         now = datetime.now(UTC)
-        return await self._tell(lambda it: transcripts.put(it, session_id, incarnation, messages, now))
+        told = await self._tell(lambda it: transcripts.put(it, session_id, incarnation, messages, now))
+        for listener in tuple(self._revised):
+            listener(session_id)
+        return told
 
     async def settle_messages(self, session_id: str, incarnation: int) -> list[Event]:
         """Write into the journal the texts of messages that it does not have yet: the agent is quiet or gone."""
@@ -268,6 +281,12 @@ class Store:
         """Return at most *limit* messages with ids above *after* that hold every one of *words*, oldest first."""
         return await self._read(lambda connection: transcripts.read(connection, session_id, after, limit, words))
 
+    async def messages_of_life(self, session_id: str, incarnation: int, after: int, limit: int) -> list[Message]:
+        """Return at most *limit* messages of one agent server with its own ids above *after*, oldest first."""
+        return await self._read(
+            lambda connection: transcripts.read_of_life(connection, session_id, incarnation, after, limit)
+        )
+
     async def last_messages(self, session_id: str, limit: int) -> list[Message]:
         """Return the last *limit* messages, oldest first."""
         return await self._read(lambda connection: transcripts.read_last(connection, session_id, limit))
@@ -275,6 +294,21 @@ class Store:
     async def last_message_change(self, session_id: str) -> datetime | None:
         """Return when a message was last new or revised, None when there is none."""
         return await self._read(lambda connection: transcripts.last_change(connection, session_id))
+
+    # Other files of this package
+
+    async def run(self, work: Callable[[Connection], T], *, writes: bool = False) -> T:
+        """Run the named statements of another file of this package, in the thread that reads or the one that writes."""
+        return await (self._write(_silent(work)) if writes else self._read(work))
+
+    async def write(self, work: Work[T]) -> T:
+        """Like :meth:`run` for statements that add to the journal: *work* returns its result and the events it added."""
+        return await self._write(work)
+
+    @property
+    def sealer(self) -> Sealer:
+        """Return what seals secrets."""
+        return self._sealer
 
     def _open_writer(self) -> Writer:
         if self._writer is None:

@@ -72,7 +72,13 @@ def _prepare_sqlite(engine: Engine, synchronous: str, begin: str) -> None:
         connection.isolation_level = None
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute(f"PRAGMA synchronous={synchronous}")
+        connection.create_function("lower", 1, _lower, deterministic=True)
 
     @event.listens_for(engine, "begin")
     def begun(connection: Connection) -> None:
         connection.exec_driver_sql(begin)
+
+
+def _lower(text: Any) -> Any:
+    """Return a text in small letters, of every alphabet; SQLite's own function knows only A to Z."""
+    return text.lower() if isinstance(text, str) else text

@@ -1,4 +1,4 @@
-"""The journal and the transcripts: the statements of their named transactions. Blocking; run in the store's threads."""
+"""The journal: the statements of its named transactions. Blocking; run in the store's threads."""
 
 from __future__ import annotations
 
@@ -6,12 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, func, insert, select, update
+from twisted.logger import Logger
 
-from agentproxy.model.event import Event, NewEvent
-from agentproxy.model.message import Message
-from agentproxy.store.rows import event_of, message_of, message_row, micros, to_json
-from agentproxy.store.schema import EVENT_COUNTER, counters, events, messages
+from agentproxy.model.event import KINDS, Event, NewEvent
+from agentproxy.store.rows import event_of, micros, to_json
+from agentproxy.store.schema import EVENT_COUNTER, counters, events, removed_events
+
+log = Logger()
+ROW_BYTES = 50
+"""What the numbers of an event take beside its texts, about; a size of the journal is counted with it."""
+strict = False
+"""Whether an event of a kind that ``model/event.py`` does not name is refused, as in the tests, or logged and kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +31,13 @@ class Entry:
 def entry(event: NewEvent) -> Entry:
     """Return the entry of *event*.
 
-    :raises TypeError, ValueError: its data is not JSON, its time knows no zone, or a name is not text.
+    :raises TypeError, ValueError: its data is not JSON, its time knows no zone, or a name is not text; where the
+        store is ``strict``, also that its kind is not in the table.
     """
+    if event.kind not in KINDS:
+        if strict:
+            raise ValueError(f"{event.kind!r} is no row of agentproxy/model/event.py: add it there")
+        log.error("An event has the unknown kind {kind}", kind=event.kind)
     for name in (event.session_id, event.kind):
         name.encode()
     row = {
@@ -45,7 +56,9 @@ def append(connection: Connection, entries: Sequence[Entry]) -> list[Event]:
     """
     if not entries:
         return []
-    taken = update(counters).where(counters.c.name == EVENT_COUNTER).values(value=counters.c.value + len(entries))
+    size = sum(_size(one.row) for one in entries)
+    values = {"value": counters.c.value + len(entries), "bytes": counters.c.bytes + size}
+    taken = update(counters).where(counters.c.name == EVENT_COUNTER).values(values)
     last: int = connection.execute(taken.returning(counters.c.value)).scalar_one()
     first = last - len(entries) + 1
     connection.execute(insert(events), [{"number": n, **one.row} for n, one in enumerate(entries, first)])
@@ -53,6 +66,16 @@ def append(connection: Connection, entries: Sequence[Entry]) -> list[Event]:
         Event(n, one.event.session_id, one.event.kind, one.event.time, one.event.data)
         for n, one in enumerate(entries, first)
     ]
+
+
+def _size(row: dict[str, Any]) -> int:
+    return len(row["session_id"]) + len(row["kind"]) + len(row["data"]) + ROW_BYTES
+
+
+def stored_size() -> ColumnElement[int]:
+    """Return the expression for the size of an event that is in the table, as :func:`append` counts it."""
+    texts = (events.c.session_id, events.c.kind, events.c.data)
+    return sum((func.length(one) for one in texts), start=func.length("")) + ROW_BYTES
 
 
 def read(
@@ -75,18 +98,7 @@ def last_number(connection: Connection, session_id: str | None) -> int:
     return connection.execute(newest).scalar_one() or 0
 
 
-def put_messages(connection: Connection, session_id: str, revisions: Sequence[Message]) -> None:
-    """Keep *revisions*, each in place of the one with its id; of two with one id the last one counts."""
-    latest = {message.id: message_row(session_id, message) for message in revisions}
-    if not latest:
-        return
-    of_session = messages.c.session_id == session_id
-    for number in latest:
-        connection.execute(delete(messages).where(of_session, messages.c.id == number))
-    connection.execute(insert(messages), list(latest.values()))
-
-
-def read_messages(connection: Connection, session_id: str, after: int, limit: int) -> list[Message]:
-    """Return the messages with ids above *after*, oldest first."""
-    wanted = select(messages).where(messages.c.session_id == session_id, messages.c.id > after)
-    return [message_of(row) for row in connection.execute(wanted.order_by(messages.c.id).limit(limit))]
+def last_removed(connection: Connection, session_id: str | None) -> int:
+    """Return the highest number that retention removed from a session's journal, or from any; 0 when there is none."""
+    wanted = select(removed_events.c.number).where(removed_events.c.session_id == (session_id or ""))
+    return connection.execute(wanted).scalar_one_or_none() or 0

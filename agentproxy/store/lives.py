@@ -9,16 +9,19 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, delete, insert, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, Select, and_, delete, exists, false, insert, or_, select, tuple_, update
 
 from agentproxy.errors import INVALID_REQUEST, SESSION_NOT_FOUND, Refusal
 from agentproxy.model.search import Listed, SessionPage, SessionQuery, VisibleTo
 from agentproxy.model.session import Incarnation, Phase, Session
+from agentproxy.store.identity_tables import grants
 from agentproxy.store.rows import incarnation_of, incarnation_row, micros, session_of, session_row
 from agentproxy.store.schema import incarnations, sessions, tags
 from agentproxy.store.sealing import Sealer
 from agentproxy.store.trouble import StoreError
 
+_RARE = 1000
+"""Sessions with one value of a tag, below which they are all looked up."""
 _LIVING = sessions.c.phase != Phase.ENDED.value
 
 
@@ -71,13 +74,13 @@ def search(connection: Connection, wanted: SessionQuery, sealer: Sealer) -> Sess
     if wanted.limit < 1:
         raise Refusal(INVALID_REQUEST, "$.limit: expected at least 1")
     newest_first = (sessions.c.created_at.desc(), sessions.c.id.desc())
-    statement = _matching(wanted).order_by(*newest_first).limit(wanted.limit + 1)
+    statement = _matching(connection, wanted).order_by(*newest_first).limit(wanted.limit + 1)
     rows = connection.execute(statement).all()
     page = tuple(session_of(row, sealer) for row in rows[: wanted.limit])
     return SessionPage(page, cursor_of(page[-1]) if len(rows) > wanted.limit else None)
 
 
-def _matching(wanted: SessionQuery) -> Select[Any]:
+def _matching(connection: Connection, wanted: SessionQuery) -> Select[Any]:
     conditions: list[ColumnElement[bool]] = [sessions.c.deleted_at.is_(None)]
     for column, value in (
         (sessions.c.owner, wanted.user_id),
@@ -90,19 +93,33 @@ def _matching(wanted: SessionQuery) -> Select[Any]:
     if wanted.status is not Listed.ALL:
         conditions.append(_LIVING if wanted.status is Listed.ACTIVE else sessions.c.phase == Phase.ENDED.value)
     for name, value in wanted.tags.items():
-        conditions.append(sessions.c.id.in_(select(tags.c.session_id).filter_by(name=name, value=value)))
+        conditions.append(_tagged(connection, name, value))
     if wanted.cursor is not None:
         conditions.append(tuple_(sessions.c.created_at, sessions.c.id) < tuple_(*_position(wanted.cursor)))
-    if wanted.visible_to is not None:
-        conditions.append(_visible(wanted.visible_to))
+    conditions += [_visible(one) for one in wanted.visible_to]
     return select(sessions).where(*conditions)
 
 
+def _tagged(connection: Connection, name: str, value: str) -> ColumnElement[bool]:
+    """Return the condition of a tag: a rare one is looked up first, a common one is looked for while the list is walked."""
+    here = (tags.c.name == name, tags.c.value == value)
+    some = connection.execute(select(tags.c.session_id).where(*here).limit(_RARE)).all()
+    if len(some) < _RARE:
+        return sessions.c.id.in_(select(tags.c.session_id).where(*here))
+    return exists().where(tags.c.session_id == sessions.c.id, *here)
+
+
 def _visible(eyes: VisibleTo) -> ColumnElement[bool]:
-    own = sessions.c.owner == eyes.user_id
-    if not eyes.teams:
-        return own
-    return or_(own, and_(sessions.c.scope == "team", sessions.c.team_id.in_(sorted(eyes.teams))))
+    seen: list[ColumnElement[bool]] = [false()]
+    if eyes.user_id is not None:
+        seen.append(sessions.c.owner == eyes.user_id)
+    if eyes.teams:
+        seen.append(and_(sessions.c.scope == "team", sessions.c.team_id.in_(sorted(eyes.teams))))
+    if eyes.grantees:
+        seen.append(sessions.c.id.in_(select(grants.c.session_id).where(grants.c.grantee.in_(sorted(eyes.grantees)))))
+    if eyes.ids:
+        seen.append(sessions.c.id.in_(sorted(eyes.ids)))
+    return or_(*seen)
 
 
 def cursor_of(session: Session) -> str:

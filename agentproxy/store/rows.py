@@ -55,6 +55,8 @@ def _ending_out(ending: Ending | None) -> dict[str, Any] | None:
     if ending is None:
         return None
     shown: dict[str, Any] = {"reason": ending.reason.value, "sentence": ending.sentence, "step": ending.step}
+    if ending.code is not None:
+        shown["code"] = ending.code
     if ending.exit is not None:
         shown["exit"] = {"code": ending.exit.code, "signal": ending.exit.signal}
     return {**shown, "output": list(ending.output)}
@@ -64,7 +66,8 @@ def _ending_in(kept: Mapping[str, Any] | None) -> Ending | None:
     if kept is None:
         return None
     status = ExitStatus(**kept["exit"]) if "exit" in kept else None
-    return Ending(EndReason(kept["reason"]), kept["sentence"], kept["step"], status, tuple(kept["output"]))
+    output = tuple(kept["output"])
+    return Ending(EndReason(kept["reason"]), kept["sentence"], kept["step"], status, output, kept.get("code"))
 
 
 def session_row(session: Session, sealer: Sealer) -> dict[str, Any]:

@@ -5,7 +5,7 @@ A change here needs a new migration in ``migrations/versions``; a test compares 
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, MetaData, String, Table, Text, text
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, MetaData, String, Table, Text, text, true
 
 metadata = MetaData()
 
@@ -85,12 +85,25 @@ messages = Table(
     Column("content", Text, nullable=False),
     Column("time", BigInteger, nullable=False),
     Column("final", Boolean),
+    Column("incarnation", Integer, nullable=False, server_default="1"),
+    Column("place", BigInteger, nullable=False, server_default="0"),  # its id for the agent server of that incarnation
+    Column("told", Boolean, nullable=False, server_default=true()),  # whether the journal has this text of it
+    Column("changed_at", BigInteger, nullable=False, server_default="0"),
 )
+Index("messages_by_place", messages.c.session_id, messages.c.incarnation, messages.c.place, unique=True)
 
 counters = Table(
     "counters",
     metadata,
     Column("name", String(32), primary_key=True),
     Column("value", BigInteger, nullable=False),
+    Column("bytes", BigInteger, nullable=False, server_default="0"),
 )
 EVENT_COUNTER = "event"
+
+removed_events = Table(
+    "removed_events",
+    metadata,
+    Column("session_id", String(64), primary_key=True),  # empty: of the whole journal
+    Column("number", BigInteger, nullable=False),  # the highest that retention removed
+)

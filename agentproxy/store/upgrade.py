@@ -28,9 +28,7 @@ def upgrade(engine: Engine, file: Path | None) -> None:
     """
     steps = ScriptDirectory(str(_SCRIPTS))
     known = {step.revision for step in steps.walk_revisions()}
-    newest = steps.get_current_head()
-    with engine.connect() as connection:
-        present = MigrationContext.configure(connection).get_current_revision()
+    present, newest = revisions(engine)
     if present is not None and present not in known:
         raise StoreError(
             f"the database has the schema {present!r}, which this version does not know (its newest is {newest!r}): "
@@ -42,6 +40,13 @@ def upgrade(engine: Engine, file: Path | None) -> None:
         backup(file, file.with_name(f"{file.name}.before-{newest}"))
     with engine.begin() as connection:
         _run(steps, connection)
+
+
+def revisions(engine: Engine) -> tuple[str | None, str | None]:
+    """Return the schema that a database has (None when it is empty) and the newest one of this version."""
+    with engine.connect() as connection:
+        present = MigrationContext.configure(connection).get_current_revision()
+    return present, ScriptDirectory(str(_SCRIPTS)).get_current_head()
 
 
 def _run(steps: ScriptDirectory, connection: Connection) -> None:

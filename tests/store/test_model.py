@@ -66,13 +66,13 @@ class StoreAndLists(RuleBasedStateMachine):
     @rule(texts=st.lists(TEXT, max_size=4))
     def append(self, texts: list[str]) -> None:
         """Write in the journal."""
-        self.events += done(self.store.append([an_event("s0", "message", text=text) for text in texts]))
+        self.events += done(self.store.append([an_event("s0", "agent.error", text=text) for text in texts]))
 
     @rule(number=st.integers(0, 3), text=TEXT)
     def say(self, number: int, text: str) -> None:
         """Revise a message."""
         self.messages[number] = Message(number, "agent", text.replace("\0", "\ufffd"), NOW)
-        done(self.store.put_messages("s0", [Message(number, "agent", text, NOW)]))
+        self.events += done(self.store.put_messages("s0", [Message(number, "agent", text, NOW)]))
 
     @rule()
     def restart(self) -> None:

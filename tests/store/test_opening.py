@@ -11,6 +11,7 @@ import pytest
 import pytest_twisted
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 
 from agentproxy.store import Sealer, Store, StoreError, upgrade
@@ -25,6 +26,11 @@ def execute(file: Path, statement: str) -> None:
         connection.commit()
 
 
+def newest() -> str:
+    """Return the schema of this version."""
+    return str(ScriptDirectory(str(upgrade._SCRIPTS)).get_current_head())
+
+
 def tables(file: Path) -> set[str]:
     """Return the names of the tables in a database file."""
     with closing(sqlite3.connect(file)) as connection:
@@ -32,7 +38,7 @@ def tables(file: Path) -> set[str]:
 
 
 @pytest_twisted.ensureDeferred
-async def test_the_steps_make_the_tables_of_the_code(store: Store, tmp_path: Path) -> None:
+async def test_the_steps_make_the_tables_of_the_code(file_store: Store, tmp_path: Path) -> None:
     """A new database has the tables, columns and indexes that the code describes."""
     engine = create_engine(f"sqlite:///{tmp_path}/agentproxy.db")
     with engine.connect() as connection:
@@ -53,7 +59,7 @@ async def test_a_newer_schema_is_refused_and_left_alone(tmp_path: Path) -> None:
         await store.open()
     assert file.read_bytes() == before
     assert store.healthy() == "the store is closed"
-    execute(file, "UPDATE alembic_version SET version_num = '0001'")
+    execute(file, f"UPDATE alembic_version SET version_num = '{newest()}'")
     await store.open()
     await store.close()
 
@@ -67,22 +73,22 @@ async def test_an_older_schema_is_copied_then_upgraded(tmp_path: Path, monkeypat
     await store.close()
     steps = tmp_path / "migrations"
     shutil.copytree(upgrade._SCRIPTS, steps)
-    (steps / "versions" / "v0002_more.py").write_text(
-        "from alembic import op\nrevision, down_revision = '0002', '0001'\n"
+    (steps / "versions" / "v8000_more.py").write_text(
+        f"from alembic import op\nrevision, down_revision = '8000', '{newest()}'\n"
         "def upgrade():\n    op.execute('CREATE TABLE more (id INTEGER)')\n"
     )
     monkeypatch.setattr(upgrade, "_SCRIPTS", steps)
     await store.open()
     assert await store.session("one") == a_session()
     await store.close()
-    assert tables(tmp_path / "agentproxy.db") - tables(tmp_path / "agentproxy.db.before-0002") == {"more"}
+    assert tables(tmp_path / "agentproxy.db") - tables(tmp_path / "agentproxy.db.before-8000") == {"more"}
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_backup_copy_is_a_whole_database(store: Store, tmp_path: Path) -> None:
+async def test_a_backup_copy_is_a_whole_database(file_store: Store, tmp_path: Path) -> None:
     """A copy taken while the store is in use opens and holds what was committed; only its owner reads it."""
     session = a_session(environment={"A": "b"})
-    await store.add_session(session, [])
+    await file_store.add_session(session, [])
     place = tmp_path / "elsewhere"
     place.mkdir()
     upgrade.backup(tmp_path / "agentproxy.db", place / "agentproxy.db")

@@ -42,10 +42,10 @@ async def test_a_session_comes_back_whole(store: Store) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_secrets_are_sealed_in_the_file(store: Store, tmp_path: Path) -> None:
+async def test_secrets_are_sealed_in_the_file(file_store: Store, tmp_path: Path) -> None:
     """Neither a request's environment nor a door secret can be read in the files of the database."""
-    await store.add_session(a_session(**FULL), [])
-    await store.add_incarnation(an_incarnation())
+    await file_store.add_session(a_session(**FULL), [])
+    await file_store.add_incarnation(an_incarnation())
     kept = b"".join(path.read_bytes() for path in tmp_path.glob("agentproxy.db*"))
     assert b"org/blue" in kept
     assert b"hunter2" not in kept
@@ -99,8 +99,8 @@ async def test_a_list_is_filtered(store: Store) -> None:
     assert await ids(agent="claude") == "c"
     assert await ids(tags={"k": "v"}) == "ba"
     assert await ids(tags={"k": "v", "l": "w"}) == "a"
-    assert await ids(visible_to=VisibleTo("ann")) == "ba"
-    assert await ids(visible_to=VisibleTo("ann", frozenset({"o/t"}))) == "cba"
+    assert await ids(visible_to=(VisibleTo("ann"),)) == "ba"
+    assert await ids(visible_to=(VisibleTo("ann", frozenset({"o/t"})),)) == "cba"
     assert [s.id for s in await store.living_sessions()] == ["a", "c", "d"]
 
 
@@ -145,13 +145,13 @@ async def test_incarnations(store: Store) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_moved_secret_does_not_open(store: Store, tmp_path: Path) -> None:
+async def test_a_moved_secret_does_not_open(file_store: Store, tmp_path: Path) -> None:
     """A sealed environment that somebody copied to another session is not opened there."""
-    await store.add_session(a_session("one", environment={"A": "b"}), [])
-    await store.add_session(a_session("two"), [])
+    await file_store.add_session(a_session("one", environment={"A": "b"}), [])
+    await file_store.add_session(a_session("two"), [])
     with sqlite3.connect(tmp_path / "agentproxy.db") as file:
         file.execute("UPDATE sessions SET environment = (SELECT environment FROM sessions WHERE id = 'one')")
     file.close()
-    assert (await store.session("one")).environment == {"A": "b"}  # type: ignore[union-attr]
+    assert (await file_store.session("one")).environment == {"A": "b"}  # type: ignore[union-attr]
     with pytest.raises(StoreError, match="moved"):
-        await store.session("two")
+        await file_store.session("two")
