@@ -95,11 +95,13 @@ def clean(server: Mapping[str, str], allowed: Iterable[str]) -> dict[str, str]:
 
     :param allowed: names, with ``*`` as in ``LC_*``. What begins with AGENTAPI_ or AGENTPROXY_ never passes.
     """
-    patterns = tuple(allowed)
+    names = frozenset(allowed)
+    patterns = [name for name in names if set(name) & set("*?[")]
     return {
         name: value
         for name, value in server.items()
-        if not name.startswith(("AGENTAPI_", "AGENTPROXY_")) and any(fnmatchcase(name, each) for each in patterns)
+        if not name.startswith(("AGENTAPI_", "AGENTPROXY_"))
+        and (name in names or any(fnmatchcase(name, each) for each in patterns))
     }
 
 

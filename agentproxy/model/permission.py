@@ -1,7 +1,7 @@
 """Who may do what: the one place that answers "may P do V to this session, and because of what".
 
-A permission is ``verb:reach``. ``*`` is every verb at every reach, ``session.*`` every verb of sessions, ``admin.*`` every one of
-administration. Without a reach it is the caller's own.
+A permission is ``verb:reach``. ``session.*`` is every verb of sessions, ``admin.*`` every one of administration, ``*`` every verb at
+every reach, ``*:own`` every one but those of administration. Without a reach it is ``own``; those of administration have no other.
 
 | Reach | Which sessions |
 |---|---|
@@ -13,13 +13,13 @@ administration. Without a reach it is the caller's own.
 A grant shares one session with a user or a team and widens a verb that the principal has at ``own``, ``team`` or ``all``: it never
 gives a verb that its role or its token does not have. Whoever may not ``session.read`` a session cannot tell it from a missing one.
 
-The names of agentapi-proxy (``session:create``...) mean what they meant there: they reach the own sessions, those of the teams,
-and with the role ``admin`` everybody's.
+The names of agentapi-proxy (``session:create``...) mean what they meant there: they reach the own sessions, with the role
+``admin`` everybody's, and those of the teams where the role ``user`` reaches them too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -65,7 +65,7 @@ PEER = {
     "session:create": ("session.start",),
     "session:list": ("session.list", "session.read"),
     "session:read": ("session.list", "session.read"),
-    "session:access": ("session.read", "session.message", "session.interrupt"),
+    "session:access": ("session.read", "session.message", "session.interrupt", "session.share"),
     "session:update": ("session.read", "session.message", "session.interrupt", "session.stop"),
     "session:delete": ("session.read", "session.stop", "session.delete"),
     "session:share": ("session.read", "session.share"),
@@ -74,6 +74,9 @@ PEER = {
     "admin": ("*",),
 }
 """Names of agentapi-proxy and what they are here."""
+
+
+_NOWHERE: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +120,7 @@ def effective(
             found.add(one)
             continue
         for verb in PEER[one]:
-            reaches = ("all",) if role == "admin" else ("own", "team")
+            reaches = ("all",) if role == "admin" else ("own", "team") if verb in _OWN_AND_TEAM else ("own",)
             found |= {verb} if verb == "*" else {f"{verb}:{reach}" for reach in reaches}
     return frozenset(found)
 
@@ -149,6 +152,8 @@ def reaches(permissions: frozenset[str]) -> Mapping[str, frozenset[str]]:
     for one in permissions:
         name, _, reach = one.partition(":")
         for verb in _verbs(name):
+            if name == "*" and reach not in ("", "all") and verb in ADMIN_VERBS:
+                continue
             found.setdefault(verb, set()).add("all" if one == "*" else reach or "own")
     return {verb: frozenset(kinds) for verb, kinds in found.items()}
 
@@ -168,10 +173,18 @@ def decide(principal: Principal, verb: str, session: Session, grants: Iterable[G
 
     :param grants: those of this session.
     """
-    reasons = [_reason(principal, reaches(one).get(verb, frozenset()), verb, session, grants) for one in sets_of(principal)]
-    if any(reason is None for reason in reasons):
+    reason = _why(principal, verb, session, grants)
+    if reason is None:
         return Decision(False, f"{principal.user_id or 'nobody'} lacks {verb} for this session")
-    return Decision(True, str(reasons[0]))
+    return Decision(True, reason)
+
+
+def _why(principal: Principal, verb: str, session: Session, grants: Iterable[Grant]) -> str | None:
+    reason = _reason(principal, reaches(principal.permissions).get(verb, _NOWHERE), verb, session, grants)
+    if reason is None or principal.scopes is None:
+        return reason
+    limited = _reason(principal, reaches(principal.scopes).get(verb, _NOWHERE), verb, session, grants)
+    return None if limited is None else reason
 
 
 def _reason(
@@ -198,16 +211,15 @@ def is_for(grant: Grant, principal: Principal) -> bool:
     return name == principal.user_id if kind == "user" else kind == "team" and name in principal.teams
 
 
-def refusal(principal: Principal, verb: str, session: Session, grants: Iterable[Grant] = ()) -> Refusal | None:
+def refusal(principal: Principal, verb: str, session: Session, grants: Sequence[Grant] = ()) -> Refusal | None:
     """Return why the principal may not do *verb* to *session*, None when it may.
 
     SESSION_NOT_FOUND for whoever may not read it, FORBIDDEN for whoever may.
     """
-    grants = tuple(grants)
     if session.deleted_at is None:
-        if decide(principal, verb, session, grants).allowed:
+        if _why(principal, verb, session, grants) is not None:
             return None
-        if decide(principal, "session.read", session, grants).allowed:
+        if _why(principal, "session.read", session, grants) is not None:
             return Refusal(FORBIDDEN, f"this needs {verb}", session.id)
     return Refusal(SESSION_NOT_FOUND, session_id=session.id)
 

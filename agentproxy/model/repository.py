@@ -19,6 +19,7 @@ from enum import Enum
 from agentproxy.errors import INVALID_REQUEST, Refusal
 
 LIMIT = 2048
+GITHUB = "github.com"
 _HOST = r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?"
 _PATH = r"[A-Za-z0-9._~+@-]+(?:/[A-Za-z0-9._~+@-]+)*/?"
 _SHORT = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)/([A-Za-z0-9._-]+)")
@@ -53,11 +54,20 @@ class Repository:
     branch: str | None = None
 
 
-def parse(text: str, path: str = "$.tags.repository", github_host: str = "github.com") -> Repository:
+def github_host(api: str) -> str:
+    """Return the host, with its port, whose repositories ``owner/name`` means.
+
+    :param api: URL of the API: ``https://api.github.com``, or ``https://HOST/api/v3`` of GitHub Enterprise.
+    """
+    place = api.partition("://")[2].partition("/")[0].rpartition("@")[2].lower()
+    return GITHUB if place in ("api.github.com", "") else place
+
+
+def parse(text: str, path: str = "$.tags.repository", host: str = GITHUB) -> Repository:
     """Read a reference.
 
     :param path: where it stood in the request.
-    :param github_host: the host that ``owner/name`` means, one of GitHub Enterprise for instance.
+    :param host: the host that ``owner/name`` means, one of GitHub Enterprise for instance.
     :raises Refusal: INVALID_REQUEST with the reason.
     """
     reason = _suspicious(text)
@@ -66,7 +76,7 @@ def parse(text: str, path: str = "$.tags.repository", github_host: str = "github
     place, mark, branch = text.partition("#")
     if mark and not _legal_branch(branch):
         raise Refusal(INVALID_REQUEST, f"{path}: what follows # is not the name of a branch")
-    found = _short(place, github_host) or _web(place) or _ssh(place) or _local(place)
+    found = _short(place, host) or _web(place) or _ssh(place) or _local(place)
     if found is None:
         raise Refusal(INVALID_REQUEST, f"{path}: not owner/name, an https, ssh or file URL, or an absolute path")
     transport, url, host, name = found

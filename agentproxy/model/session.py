@@ -60,6 +60,7 @@ class Ending:
         ``listen``, ``answer``), else None.
     :param exit: how the agent server's process ended, when it had one.
     :param output: the last lines it printed, oldest first, at most 50.
+    :param code: for a start that failed: the code of the refusal that its caller gets (a key of ``errors.KINDS``).
     """
 
     reason: EndReason
@@ -67,6 +68,20 @@ class Ending:
     step: str | None = None
     exit: ExitStatus | None = None
     output: tuple[str, ...] = ()
+    code: str | None = None
+
+    def facts(self) -> dict[str, Any]:
+        """Return the fields that tell it: ``reason``, ``step``, ``exit_status`` or ``signal``, ``output``."""
+        told: dict[str, Any] = {"reason": self.reason.value}
+        if self.step is not None:
+            told["step"] = self.step
+        if self.exit is not None and self.exit.signal is not None:
+            told["signal"] = self.exit.signal
+        elif self.exit is not None and self.exit.code is not None:
+            told["exit_status"] = self.exit.code
+        if self.output:
+            told["output"] = list(self.output)
+        return told
 
 
 @dataclass(frozen=True, slots=True)

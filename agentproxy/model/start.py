@@ -27,6 +27,10 @@ class StartRequest:
     :param repository: reference of a repository to clone (``owner/name``, URL, ``#branch``).
     :param env_file: name of an environment file inside the configured folder.
     :param script: name of a start-up script.
+    :param oneshot: whether the session ends when its first message is answered.
+    :param session_id: the id that was chosen for it before, None for a new one.
+    :param continue_from: id of a session whose transcript stands before the message.
+    :param restart: ``resume`` or ``never``: whether it starts again when the machine did; None takes the configuration's.
     """
 
     user_id: str | None = None
@@ -42,8 +46,16 @@ class StartRequest:
     team_id: str | None = None
     description: str | None = None
     script: str | None = None
+    oneshot: bool = False
+    session_id: str | None = None
     wait: Wait = Wait.LISTENING
+    continue_from: str | None = None
+    restart: str | None = None
     places: Mapping[str, str] = field(default_factory=dict)
+
+    def kept_environment(self) -> Mapping[str, str]:
+        """Return the environment that the record keeps, sealed: the request's own, and its GitHub token."""
+        return {"GITHUB_TOKEN": self.github_token, **self.environment} if self.github_token else self.environment
 
     def place(self, name: str) -> str:
         """Return the JSON path at which the field ``name`` stood in the request."""

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentproxy.errors import Refusal
-from agentproxy.model.environment import VALUE_LIMIT, Layers, check, clean, merge
+from agentproxy.model.environment import NAME, VALUE_LIMIT, Layers, check, clean, merge, reserved
 
 LAYER = st.dictionaries(st.sampled_from("ABCD"), st.text(max_size=3))
 
@@ -52,3 +52,27 @@ def test_only_allowed_variables_pass() -> None:
     """Of the server's environment a session sees the allow-list, and never the server's own variables."""
     server = {"LANG": "C", "LC_ALL": "C", "DATABASE_URL": "secret", "AGENTPROXY_KEY": "secret"}
     assert clean(server, ["LANG", "LC_*", "AGENTPROXY_*"]) == {"LANG": "C", "LC_ALL": "C"}
+
+
+@given(st.dictionaries(st.text(max_size=12) | st.from_regex(NAME, fullmatch=True), st.text(max_size=12)))
+def test_any_environment_is_fit_for_exec_or_refused(environment: dict[str, str]) -> None:
+    """What is accepted no kernel refuses and overrides nothing of the server's; a refusal never shows a value."""
+    secret = {name: f"{value}-t0psecret" for name, value in environment.items()}
+    try:
+        check(secret)
+    except Refusal as refusal:
+        assert refusal.details.startswith("$.environment.")
+        assert "t0psecret" not in str(refusal)
+        return
+    for name, value in secret.items():
+        assert NAME.fullmatch(name)
+        assert not reserved(name)
+        assert b"\0" not in value.encode()
+
+
+@given(st.dictionaries(st.from_regex(NAME, fullmatch=True), st.text(max_size=3)), st.lists(st.sampled_from(["*", "A*", "B"])))
+def test_nothing_of_the_server_leaks(server: dict[str, str], allowed: list[str]) -> None:
+    """Whatever is allowed: what passes is the server's own value, and never one of its own settings."""
+    passed = clean({**server, "AGENTPROXY_SECRET": "s", "AGENTAPI_KEY": "s"}, allowed)
+    assert passed.items() <= server.items()
+    assert not any(name.startswith(("AGENTPROXY_", "AGENTAPI_")) for name in passed)

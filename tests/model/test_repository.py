@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentproxy.errors import Refusal
-from agentproxy.model.repository import Transport, parse
+from agentproxy.model.repository import Transport, github_host, parse
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ def test_forms_that_are_read(text: str, url: str, name: str, branch: str | None)
 
 def test_a_github_of_ones_own() -> None:
     """``owner/name`` means the configured host."""
-    assert parse("o/n", github_host="ghe.corp").url == "https://ghe.corp/o/n.git"
+    assert parse("o/n", host="ghe.corp").url == "https://ghe.corp/o/n.git"
 
 
 @pytest.mark.parametrize(
@@ -84,3 +84,33 @@ def test_nothing_dangerous_comes_through(text: str) -> None:
     assert ".." not in found.url.split("/")
     assert found.branch is None or not found.branch.startswith("-")
     assert found.transport is not Transport.HTTPS or "@" not in found.url.split("/")[2]
+
+
+NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_-]{0,20}", fullmatch=True)
+BRANCHES = st.none() | st.from_regex(r"[A-Za-z0-9]{1,8}(/[a-z0-9]{1,8}){0,2}", fullmatch=True)
+
+
+@given(NAMES, NAMES, BRANCHES, st.sampled_from(["", ".git"]))
+def test_the_forms_of_one_repository_mean_the_same(owner: str, name: str, branch: str | None, end: str) -> None:
+    """Short, https and ssh forms give the same name, host and branch; each can be read again from its URL."""
+    mark = f"#{branch}" if branch else ""
+    forms = [f"{owner}/{name}", f"https://github.com/{owner}/{name}{end}", f"git@github.com:{owner}/{name}{end}"]
+    found = [parse(form + mark) for form in [*forms, f"ssh://git@github.com/{owner}/{name}{end}"]]
+    assert {(one.host, one.full_name, one.branch) for one in found} == {("github.com", f"{owner}/{name}", branch)}
+    for one in found:
+        again = parse(one.url + mark)
+        assert (again.transport, again.full_name, again.branch) == (one.transport, one.full_name, one.branch)
+
+
+@pytest.mark.parametrize(
+    ("api", "host"),
+    [
+        ("https://api.github.com", "github.com"),
+        ("https://api.github.com/", "github.com"),
+        ("https://GHE.corp/api/v3", "ghe.corp"),
+        ("https://ghe.corp:8443/api/v3/", "ghe.corp:8443"),
+    ],
+)
+def test_the_host_of_a_github_of_ones_own(api: str, host: str) -> None:
+    """`owner/name` means the GitHub whose API is configured."""
+    assert github_host(api) == host
