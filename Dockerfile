@@ -1,0 +1,38 @@
+# agentproxy in a container: docker run -p 8080:8080 -v $(pwd)/config.json:/app/config.json -v agentproxy:/data IMAGE server
+#
+# The container is its own fence for agent servers: nobody outside reaches their ports, only the one published here.
+
+FROM debian:12-slim AS build
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends python3 python3-venv \
+    && rm -rf /var/lib/apt/lists/*
+RUN python3 -m venv /opt/agentproxy
+WORKDIR /src
+COPY setup.py pyproject.toml README.md ./
+COPY twisted_plugins twisted_plugins
+COPY agentproxy agentproxy
+RUN /opt/agentproxy/bin/pip install --no-cache-dir --disable-pip-version-check ".[postgresql]"
+
+FROM debian:12-slim
+# tini reaps what agents leave behind; git and ssh clone repositories; bash runs start-up scripts; prlimit (util-linux) sets limits.
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends bash ca-certificates git openssh-client python3 tini util-linux \
+    && rm -rf /var/lib/apt/lists/* \
+    && useradd --uid 10001 --create-home --shell /usr/sbin/nologin agentproxy \
+    && install -d -o agentproxy -g agentproxy -m 0700 /data \
+    && install -d /app
+COPY --from=build /opt/agentproxy /opt/agentproxy
+# The address is the container's own; what others reach is what is published. Without authentication a start on it is refused
+# unless auth.allow_anonymous is set.
+ENV PATH=/opt/agentproxy/bin:$PATH \
+    AGENTPROXY_DATA_DIR=/data \
+    AGENTPROXY_LISTEN=0.0.0.0
+WORKDIR /app
+VOLUME /data
+EXPOSE 8080
+USER 10001:10001
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=30s --timeout=5s --start-period=30s --retries=3 \
+    CMD ["python3", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8080/health', timeout=4).read()"]
+ENTRYPOINT ["tini", "-s", "-g", "--", "agentproxy"]
+CMD ["server"]
