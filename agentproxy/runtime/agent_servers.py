@@ -21,6 +21,7 @@ class Serving:
     :param agent_type: the agentapi type of the agent, ``custom`` when it has none.
     :param door_file: file with the secret that callers must send, for one with a door.
     :param end_record: file in which it writes how it ended, for one that can.
+    :param socket: UNIX socket to listen on instead of the port, for one that can.
     :param width: columns of the agent's terminal.
     :param height: rows of the agent's terminal.
     """
@@ -31,6 +32,7 @@ class Serving:
     end_record: Path
     width: int = 80
     height: int = 1000
+    socket: Path | None = None
 
 
 class AgentServer(Protocol):
@@ -68,39 +70,53 @@ class AgentapiServer:
     """
 
     program: str
+    grace: float = 11
     name: str = "agentapi"
     has_door: bool = False
     stop_signal: signal.Signals = signal.SIGTERM
-    grace: float = 11
 
     def command(self, serving: Serving) -> tuple[str, ...]:
         """Return the argv in front of the agent's own."""
-        return (self.program, "server", *_flags(serving), "--")
+        return (self.program, "server", f"--port={serving.port}", *_flags(serving), "--")
 
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedServer:
-    """The built-in agent server: loopback only, with a door and an end record."""
+    """The built-in agent server: loopback or a UNIX socket only, with a door and an end record.
+
+    The agent has all of ``grace`` but its last part to end by itself, so that its server can still say how it went.
+    """
 
     python: str = sys.executable
+    grace: float = 11
     name: str = "embedded"
     has_door: bool = True
     stop_signal: signal.Signals = signal.SIGTERM
-    grace: float = 11
+
+    @property
+    def program(self) -> tuple[str, ...]:
+        """Return the words that run it; neither the working directory nor the session's variables change what it imports."""
+        return (self.python, "-P", "-E", "-m", "agentproxy.embedded")
 
     def command(self, serving: Serving) -> tuple[str, ...]:
         """Return the argv in front of the agent's own."""
+        where = f"--unix-socket={serving.socket}" if serving.socket is not None else f"--port={serving.port}"
         files = ("--door-file", str(serving.door_file), "--end-file", str(serving.end_record))
-        return (self.python, "-m", "agentproxy.embedded", "server", *_flags(serving), *files, "--")
+        agents = f"--stop-grace={max(self.grace / 2, self.grace - 2):g}"
+        return (*self.program, "server", where, *_flags(serving), agents, *files, "--")
 
 
 def _flags(serving: Serving) -> tuple[str, ...]:
     return (
-        f"--port={serving.port}",
         f"--type={serving.agent_type}",
         f"--term-width={serving.width}",
         f"--term-height={serving.height}",
     )
+
+
+def named(name: str, grace: float) -> AgentServer:
+    """Return the agent server of a record, to stop what was started with it."""
+    return EmbeddedServer(grace=grace) if name == "embedded" else AgentapiServer("agentapi", grace)
 
 
 def embedded_exists() -> bool:
@@ -112,19 +128,21 @@ def resolve(
     choice: str,
     which: Callable[[str], str | None] = shutil.which,
     embedded: Callable[[], bool] = embedded_exists,
+    grace: float = 11,
 ) -> AgentServer:
     """Return the agent server of a configuration's choice.
 
     :param choice: ``auto`` (the embedded one where it exists, else agentapi), ``embedded`` or ``agentapi``.
     :param which: finds a program on ``PATH``.
     :param embedded: tells whether the embedded one is installed.
+    :param grace: seconds that it may take to end.
     :raises Refusal: START_UNAVAILABLE when it is not installed; the details say how to install it.
     :raises ValueError: there is no such choice.
     """
     if choice not in ("auto", "embedded", "agentapi"):
         raise ValueError(f"{choice} is no agent server; choose auto, embedded or agentapi")
     if choice != "agentapi" and embedded():
-        return EmbeddedServer()
+        return EmbeddedServer(grace=grace)
     if choice == "embedded":
         raise Refusal(START_UNAVAILABLE, "the embedded agent server is missing from this installation")
     program = which("agentapi")
@@ -134,4 +152,4 @@ def resolve(
             "agentapi was not found on PATH; install it from https://github.com/coder/agentapi/releases"
             " or set agent_server: embedded",
         )
-    return AgentapiServer(program)
+    return AgentapiServer(program, grace)

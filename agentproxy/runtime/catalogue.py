@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 
 from agentproxy.errors import INVALID_REQUEST, Refusal
+from agentproxy.model.attention import MARKS, Marks
 from agentproxy.runtime.steps import StepFailed
 
 Which = Callable[[str], str | None]
@@ -59,15 +60,6 @@ class HomeFile:
 
 
 @dataclass(frozen=True, slots=True)
-class Marks:
-    """What the last lines of an agent's screen show in each condition."""
-
-    idle: tuple[re.Pattern[str], ...] = ()
-    busy: tuple[re.Pattern[str], ...] = ()
-    approval: tuple[re.Pattern[str], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class Agent:
     """One agent of the catalogue.
 
@@ -77,6 +69,9 @@ class Agent:
     :param environment: variables set unless the request sets them.
     :param interrupt: keys that stop a turn, sent half a second apart.
     :param resume: arguments added when a session is started again.
+    :param allow: keys that say yes to a wanted approval, sent half a second apart; empty when no answer is known.
+    :param deny: keys that say no to it.
+    :param clear: keys that empty the input line.
     :param install: how to get it, the end of a sentence.
     """
 
@@ -90,6 +85,9 @@ class Agent:
     resume: tuple[str, ...] = ()
     home: tuple[HomeFile, ...] = ()
     marks: Marks = field(default_factory=Marks)
+    allow: tuple[str, ...] = ()
+    deny: tuple[str, ...] = ()
+    clear: tuple[str, ...] = ()
     install: str = ""
 
     def argv(self, *, resume: bool = False) -> tuple[str, ...]:
@@ -182,7 +180,8 @@ def load(overlay: Mapping[str, Mapping[str, Any]] | None = None) -> Catalogue:
 
 
 KEYS = frozenset(
-    ["title", "command", "type", "needs", "environment", "interrupt", "resume", "home", "marks", "install"]
+    ["title", "command", "type", "needs", "environment", "interrupt", "resume", "home", "marks", "allow", "deny", "clear",
+     "install"]
 )
 
 
@@ -206,6 +205,9 @@ def _agent(name: str, row: Mapping[str, Any]) -> Agent:
         resume=_texts(row.get("resume"), f"{where}.resume"),
         home=tuple(_home_file(item, f"{where}.home") for item in row.get("home") or ()),
         marks=_marks(row.get("marks"), f"{where}.marks"),
+        allow=_texts(row.get("allow"), f"{where}.allow"),
+        deny=_texts(row.get("deny"), f"{where}.deny"),
+        clear=_texts(row.get("clear"), f"{where}.clear"),
         install=str(row.get("install", "")),
     )
 
@@ -227,12 +229,14 @@ def _mapping(value: Any, where: str) -> list[tuple[Any, Any]]:
 def _marks(value: Any, where: str) -> Marks:
     compiled: dict[str, tuple[re.Pattern[str], ...]] = {}
     for key, patterns in _mapping(value, where):
-        if key not in ("idle", "busy", "approval"):
-            raise ValueError(f"{where}.{key}: must be idle, busy or approval")
+        if key not in MARKS:
+            raise ValueError(f"{where}.{key}: must be one of {', '.join(MARKS)}")
         try:
             compiled[key] = tuple(re.compile(text, re.MULTILINE) for text in _texts(patterns, f"{where}.{key}"))
         except re.error as error:
             raise ValueError(f"{where}.{key}: not a regular expression: {error}") from error
+    if any("subject" not in one.groupindex for one in compiled.get("subject", ())):
+        raise ValueError(f"{where}.subject: needs the group (?P<subject>...)")
     return Marks(**compiled)
 
 

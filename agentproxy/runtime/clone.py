@@ -19,8 +19,10 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
 
+from agentproxy.errors import INVALID_REQUEST, Refusal
 from agentproxy.model.repository import Repository, Transport
 from agentproxy.model.session import ExitStatus
+from agentproxy.runtime.orphans import MARKER_VARIABLE
 from agentproxy.runtime.steps import StepFailed
 
 KEPT = 65_536
@@ -104,6 +106,11 @@ class _Git(ProcessProtocol):
         return tuple(line for line in lines[1 if self._cut else 0 :] if line.strip())[-LINES:]
 
 
+def clone_marker(target: Path) -> str:
+    """Return the marker in the environment of the git that clones into *target*, so that a later server can end it."""
+    return f"clone:{target}"
+
+
 class Cloner:
     """Clones repositories.
 
@@ -126,15 +133,24 @@ class Cloner:
         self._rules = rules
         self._environment = dict(environment)
 
-    async def clone(self, repository: Repository, target: Path, home: Path, token: str | None = None) -> None:
+    async def clone(
+        self,
+        repository: Repository,
+        target: Path,
+        home: Path,
+        token: str | None = None,
+        path: str = "$.tags.repository",
+    ) -> None:
         """Clone into an empty directory; one that is a repository already is left as it is (a session started again).
 
         When the waiting Deferred is cancelled, git is ended first.
 
         :param home: the HOME of the user, whose ``.ssh`` an SSH clone uses.
+        :param path: where the repository stood in the request.
         :raises StepFailed: ``clone``.
+        :raises Refusal: INVALID_REQUEST, a local repository that is not below a configured root.
         """
-        source = await deferToThread(self._source, repository, target)
+        source = await deferToThread(self._source, repository, target, path)
         if source is None:
             return
         askpass = target.parent / "askpass"
@@ -144,19 +160,24 @@ class Cloner:
         if given:
             await deferToThread(_write_askpass, askpass)
         try:
-            environment = self._variables(repository, home, askpass, given)
+            environment = {
+                **self._variables(repository, home, askpass, given),
+                MARKER_VARIABLE: clone_marker(target),
+            }
             await self._run(self._argv(repository, source, target), target, environment, token)
         finally:
             askpass.unlink(missing_ok=True)
 
-    def _source(self, repository: Repository, target: Path) -> str | None:
+    def _source(self, repository: Repository, target: Path, path: str) -> str | None:
         if (target / ".git").exists():
             return None
         if repository.transport is not Transport.LOCAL:
             return repository.url
         found = Path(os.path.realpath(repository.url))
         if not any(found.is_relative_to(os.path.realpath(root)) for root in self._rules.roots):
-            raise StepFailed("clone", "local repositories must lie under a configured root (local_repository_roots)")
+            raise Refusal(
+                INVALID_REQUEST, f"{path}: local repositories must lie under a configured root (local_repository_roots)"
+            )
         return str(found)
 
     def _argv(self, repository: Repository, source: str, target: Path) -> tuple[str, ...]:

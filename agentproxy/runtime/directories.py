@@ -87,7 +87,8 @@ def _make(directory: SessionDirectory) -> None:
                 raise NotADirectoryError(20, "is a symbolic link", str(place))
             _try_writing(place)
     except OSError as error:
-        raise StepFailed("directory", _sentence("the session's directory cannot be written", error)) from error
+        sentence = _sentence("the session's directory cannot be written", error)
+        raise StepFailed("directory", sentence, unavailable=True) from error
 
 
 def _try_writing(place: Path) -> None:

@@ -87,7 +87,7 @@ class Homes:
                         self._put(home, file, facts)
         except OSError as error:
             sentence = f"HOME cannot be prepared: {error.strerror or error} ({error.filename or home})"
-            raise StepFailed("home", sentence) from error
+            raise StepFailed("home", sentence, unavailable=True) from error
 
     def _put(self, home: Path, file: HomeFile, facts: Mapping[str, str]) -> None:
         target = home / file.path

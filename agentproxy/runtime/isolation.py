@@ -1,9 +1,14 @@
-"""How a session's processes are fenced from other sessions' homes and from the server's data: the one seam for it."""
+"""How a session's processes are fenced from other sessions and from the server's data: the one seam for it.
+
+docs/security.md says what each fence stops and what not.
+"""
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -11,6 +16,10 @@ from typing import Protocol
 from agentproxy.errors import START_UNAVAILABLE, Refusal
 
 OPEN = "Without isolation every agent can read what this server can read; set isolation: bwrap or user."
+PRIVATE = (Path("/tmp"), Path("/var/tmp"), Path("/run"), Path("/home"), Path("/root"))  # noqa: S108
+"""Directories of others that a fence with a mount namespace shows empty."""
+NEEDED_OF_RUN = (Path("/run/systemd/resolve"), Path("/run/nscd"))
+"""What name look-ups need of ``/run``."""
 
 
 class Isolation(Protocol):
@@ -35,16 +44,57 @@ class NoIsolation:
 
 @dataclass(frozen=True, slots=True)
 class Bubblewrap:
-    """A mount namespace with a private ``/tmp`` in which ``hidden`` is empty but for the session's own directories."""
+    """Mount, process and IPC namespaces of its own, without capabilities.
+
+    The file system is there for reading; ``hidden`` and :data:`PRIVATE` are empty but for the programs; the session's own
+    directories are there for writing.
+
+    :param hidden: directories of the server: its data, the homes of all users.
+    :param secret: single files of the server: its configuration, its keys.
+    :param programs: directories below hidden ones that are shown for reading.
+    """
 
     program: str
     hidden: tuple[Path, ...]
+    secret: tuple[Path, ...] = ()
+    programs: tuple[Path, ...] = ()
 
     def wrap(self, argv: tuple[str, ...], directory: Path, own: tuple[Path, ...]) -> tuple[str, ...]:
-        """Return ``argv`` inside the namespace."""
-        empty = tuple(word for path in (Path("/tmp"), *self.hidden) for word in ("--tmpfs", str(path)))  # noqa: S108
-        bound = tuple(word for path in own for word in ("--bind", str(path), str(path)))
-        return (self.program, "--dev-bind", "/", "/", *empty, *bound, "--chdir", str(directory), "--", *argv)
+        """Return ``argv`` inside the namespaces."""
+        private = [path for path in PRIVATE if path.is_dir() and not path.is_symlink()]
+        words = [self.program, "--unshare-pid", "--unshare-ipc", "--cap-drop", "ALL", "--ro-bind", "/", "/"]
+        words += ["--dev", "/dev", "--proc", "/proc"]
+        words += [word for path in private for word in ("--tmpfs", str(path))]
+        words += [word for path in NEEDED_OF_RUN for word in ("--ro-bind-try", str(path), str(path))]
+        words += [word for path in below(self.programs, private) for word in ("--ro-bind-try", str(path), str(path))]
+        words += [word for path in self.hidden for word in ("--tmpfs", str(path))]
+        words += [word for path in self.secret for word in ("--ro-bind-try", os.devnull, str(path))]
+        words += [word for path in own for word in ("--bind", str(path), str(path))]
+        return (*words, "--chdir", str(directory), "--", *argv)
+
+
+def below(paths: Iterable[Path], places: Iterable[Path]) -> list[Path]:
+    """Return the *paths* that lie below one of the *places*, each once, outer ones first."""
+    roots = tuple(places)
+    return sorted({path for path in paths if any(path != root and path.is_relative_to(root) for root in roots)})
+
+
+def programs_of(search_path: str, homes: Iterable[Path] = ()) -> Iterator[Path]:
+    """Yield the directories that programs on *search_path* and this very Python need, wherever they are installed.
+
+    Of ``X/bin`` that is ``X`` (a version of node, a virtual environment); of a home's own ``bin`` only the ``bin`` and ``lib``.
+    """
+    roots = {Path("/"), Path("/usr"), *(home for one in homes for home in (one, one / ".local"))}
+    yield from (Path(sys.prefix), Path(sys.base_prefix), Path(__file__).resolve().parent.parent.parent)
+    for text in search_path.split(os.pathsep):
+        place = Path(text)
+        if not place.is_absolute():
+            continue
+        yield place
+        if place.parent not in roots and place.name in ("bin", "sbin"):
+            yield place.parent
+        elif place.parent in roots:
+            yield place.parent / "lib"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,19 +123,23 @@ def resolve(
     hidden: tuple[Path, ...] = (),
     user: tuple[int, int] | None = None,
     which: Callable[[str], str | None] = shutil.which,
+    secret: tuple[Path, ...] = (),
 ) -> Isolation:
     """Return the fence of a configuration's choice.
 
     :param choice: ``none``, ``bwrap`` or ``user``.
     :param hidden: directories that ``bwrap`` hides: the homes of all sessions, the server's data.
     :param user: user and group id for ``user``.
+    :param secret: files that ``bwrap`` hides: the configuration, the keys.
     :raises Refusal: START_UNAVAILABLE when the program that it needs is not installed.
     :raises ValueError: there is no such choice, or ``user`` is missing.
     """
     if choice == "none":
         return NoIsolation()
     if choice == "bwrap":
-        return Bubblewrap(_program("bwrap", "install bubblewrap", which), hidden)
+        program = _program("bwrap", "install bubblewrap", which)
+        homes = (Path(os.path.expanduser("~")),)
+        return Bubblewrap(program, hidden, secret, tuple(programs_of(os.environ.get("PATH", os.defpath), homes)))
     if choice == "user" and user is not None:
         return AsUser(_program("setpriv", "install util-linux", which), *user)
     raise ValueError(f"isolation {choice} is not none, bwrap, or user with a user id")

@@ -10,8 +10,11 @@ import os
 import shutil
 import signal
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Protocol
+
+from agentproxy.runtime.limits import Limits
 
 _SHELL = "/bin/sh"
 _SCRIPT = """\
@@ -32,6 +35,8 @@ class Launch:
     :param directory: working directory, absolute.
     :param log_path: file that standard output and error are appended to.
     :param cgroup: directory of the cgroup that the process joins before it runs the program.
+    :param limits: what the process and its children may use.
+    :param title: what ``ps`` shows, where that can be chosen.
     """
 
     argv: tuple[str, ...]
@@ -39,6 +44,21 @@ class Launch:
     directory: Path
     log_path: Path
     cgroup: Path | None = None
+    limits: Limits = field(default_factory=Limits)
+    title: str = "agentproxy"
+
+
+class Launcher(Protocol):
+    """Launches agent servers, each way of it in its own time."""
+
+    async def launch(self, wanted: Launch) -> int:
+        """Launch a program and return its process id, which is its session's and its process group's too.
+
+        It cannot be cancelled: whoever waits hears of the process, and has to end it.
+
+        :raises LaunchFailed: directory, program or log file cannot be used.
+        :raises Refusal: START_UNAVAILABLE when a program that it needs is not installed.
+        """
 
 
 class LaunchFailed(Exception):  # noqa: N818 - a result that is expected and shown to a user
@@ -61,13 +81,29 @@ def find_program(argv: tuple[str, ...], environment: Mapping[str, str], director
     return path
 
 
+class Executing:
+    """Launches by exec: any program."""
+
+    async def launch(self, wanted: Launch) -> int:
+        """Launch a program and return its process id."""
+        return launch(replace(wanted, argv=wanted.limits.wrap(wanted.argv), limits=Limits()))
+
+
+def check_directory(directory: Path) -> None:
+    """Check that there is such a directory.
+
+    :raises LaunchFailed: there is none.
+    """
+    if not directory.is_dir():
+        raise LaunchFailed(f"the directory {directory} does not exist")
+
+
 def launch(wanted: Launch) -> int:
-    """Launch a program and return its process id, which is its session's and its process group's too.
+    """Launch a program, without its limits, and return its process id, which is its session's and its group's too.
 
     :raises LaunchFailed: directory, program or log file cannot be used.
     """
-    if not wanted.directory.is_dir():
-        raise LaunchFailed(f"the directory {wanted.directory} does not exist")
+    check_directory(wanted.directory)
     program = find_program(wanted.argv, wanted.environment, wanted.directory)
     cgroup = str(wanted.cgroup) if wanted.cgroup is not None else ""
     argv = [_SHELL, "-c", _SCRIPT, "agentproxy-launch", cgroup, str(wanted.directory), program, *wanted.argv[1:]]

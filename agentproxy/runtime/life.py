@@ -6,10 +6,9 @@ The order of it is the state machine's, in ``supervisor.py``.
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
+from collections.abc import Coroutine
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,21 +17,20 @@ from twisted.internet.task import LoopingCall, deferLater
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
-from agentproxy.errors import Refusal
+from agentproxy.errors import START_FAILED, START_UNAVAILABLE, Refusal
 from agentproxy.model.backend import Backend
-from agentproxy.model.session import Ending, EndReason, ExitStatus, Incarnation, Phase
+from agentproxy.model.session import Ending, EndReason, ExitStatus, Phase
 from agentproxy.runtime import cgroups, orphans
-from agentproxy.runtime.agent_servers import Serving
-from agentproxy.runtime.launching import Launch, LaunchFailed, launch
+from agentproxy.runtime.equipment import Equipment
+from agentproxy.runtime.launching import LaunchFailed
 from agentproxy.runtime.ports import PortLease
 from agentproxy.runtime.probe import until_answering
 from agentproxy.runtime.start_queue import Ticket
-from agentproxy.runtime.starting import Ground, Plan, Preparation, Prepared, Witness
+from agentproxy.runtime.starting import Ground, Inherited, Plan, Preparation, Prepared, Witness
 from agentproxy.runtime.steps import StepFailed
 from agentproxy.runtime.watching import Watch, read_start_ticks
 
 log = Logger()
-HOST = "127.0.0.1"
 ROTATION = 10.0
 """Seconds between two looks at the size of a log."""
 
@@ -49,6 +47,15 @@ class Inputs(Protocol):
     def answered(self, backend: Backend) -> None:
         """The agent server answers."""
 
+    def adopt(self, backend: Backend) -> None:
+        """The agent server of an earlier server runs on, and was ready."""
+
+    def rejoin(self, backend: Backend) -> None:
+        """The agent server of an earlier server runs on, and has not answered yet."""
+
+    def let_go(self) -> None:
+        """Leave it as it is for the next server."""
+
     def finish(self, ending: Ending) -> None:
         """It shall end, or has ended by itself."""
 
@@ -62,6 +69,7 @@ class Life:
     def __init__(self, ground: Ground, plan: Plan, preparation: Preparation, witness: Witness) -> None:
         self.ground = ground
         self.plan = plan
+        self.equipment = Equipment(ground, plan)
         self.preparation = preparation
         self.witness = witness
         self.phase = Phase.QUEUED
@@ -72,6 +80,7 @@ class Life:
         self.machine: Inputs
         self.step = "queue"
         self.hurried = False
+        self.left = False
         self._lease: PortLease | None = None
         self._prepared: Prepared | None = None
         self._cgroup: Path | None = None
@@ -86,19 +95,20 @@ class Life:
     def begin(self) -> None:
         """Run the start in the background; however it goes, the machine hears of it."""
         self.witness.entered(Phase.QUEUED)
-        self._start = Deferred.fromCoroutine(self._run())
+        self._start = Deferred.fromCoroutine(self._run(self._steps()))
 
-    async def _run(self) -> None:
+    async def _run(self, steps: Coroutine[Any, Any, Backend]) -> None:
         try:
-            backend = await self._steps()
+            backend = await steps
         except CancelledError:
             self._fail("the start was cancelled", self.step)  # ignored when it is ending already
         except StepFailed as failed:
-            self._fail(failed.sentence, failed.step, failed.exit, failed.output)
+            kind = START_UNAVAILABLE if failed.unavailable else START_FAILED
+            self._fail(failed.sentence, failed.step, failed.exit, failed.output, kind.code)
         except Refusal as refusal:
-            self._fail(str(refusal), self.step)
+            self._fail(refusal.details or str(refusal), self.step, code=refusal.kind.code)
         except Exception:
-            if self.ending is not None:
+            if self._given_up():
                 return  # what was under way broke because it was cancelled
             log.failure(
                 "The start of session {session} broke in step {step}", session=self.plan.session_id, step=self.step
@@ -110,10 +120,15 @@ class Life:
             self._cancel_deadline()
 
     def _fail(
-        self, sentence: str, step: str, status: ExitStatus | None = None, output: tuple[str, ...] | None = None
+        self,
+        sentence: str,
+        step: str,
+        status: ExitStatus | None = None,
+        output: tuple[str, ...] | None = None,
+        code: str = START_FAILED.code,
     ) -> None:
         lines = self._last_lines() if output is None else output
-        self.machine.finish(Ending(EndReason.FAILED, sentence, step, status, lines))
+        self.machine.finish(Ending(EndReason.FAILED, sentence, step, status, lines, code))
 
     def _last_lines(self) -> tuple[str, ...]:
         return self.plan.log.last_lines(50) if self.watch is not None else ()
@@ -123,23 +138,34 @@ class Life:
         self.witness.step(step, facts)
 
     async def _steps(self) -> Backend:
-        self.ticket = self.ground.queue.enter(self.plan.owner)
+        self.ticket = self.plan.ticket or self.ground.queue.enter(self.plan.owner)
         await self.ticket.admitted
         self.machine.admitted()
         self._report("port")
-        self._lease = self.ground.ports.lease()
-        port = self._lease.port
+        port = self._take_port()
         self._prepared = await self.preparation.prepare(port, self._report)
         await self._execute(self._prepared, port)
-        backend = Backend(HOST, port, door=self.plan.door if self.plan.agent_server.has_door else None)
-        self._report("listen", port=port)
+        return await self._until_answering(self.equipment.backend(port))
+
+    async def _until_answering(self, backend: Backend) -> Backend:
+        self._report("listen", port=backend.port or 0)
         self._set_deadline(self.plan.listen_within, "it did not listen")
         await until_answering(self.ground.reactor, backend, self._listens)
         return backend
 
+    def _take_port(self) -> int:
+        """Return the leased port, 0 when it listens on a UNIX socket."""
+        if self.plan.socket is not None:
+            return 0
+        self._lease = self.ground.ports.lease()
+        return self._lease.port
+
     def _listens(self) -> None:
         self._report("answer")
         self._set_deadline(self.plan.answer_within, "it did not answer GET /status")
+
+    def _given_up(self) -> bool:
+        return self.ending is not None or self.left
 
     def _set_deadline(self, seconds: float, what: str) -> None:
         self._cancel_deadline()
@@ -154,65 +180,40 @@ class Life:
         self._report("exec")
         if self.ground.cgroups is not None:
             self._cgroup = self.ground.cgroups.make(f"{self.plan.session_id}-{self.plan.number}")
-        argv = self._argv(prepared, port)
-        incarnation = self._incarnation(argv, prepared, port)
+        self.equipment.lay_out()
+        argv = self.equipment.argv(prepared, port)
+        incarnation = self.equipment.incarnation(argv, prepared, port, self._cgroup)
         await self.witness.about_to_exec(incarnation)
-        if self.ending is not None:
-            raise CancelledError
-        environment = {**prepared.environment, orphans.MARKER_VARIABLE: self.plan.marker}
+        self._go_on()
+        wanted = self.equipment.launch(argv, prepared, self._cgroup)
         try:
-            pid = launch(Launch(argv, environment, prepared.directory, self.plan.log.path, self._cgroup))
+            pid = await self.ground.launcher.launch(wanted)
         except LaunchFailed as failed:
-            raise StepFailed("exec", str(failed)) from None
-        self.watch = Watch(self.ground.reactor, pid, self._end_record)
-        self.watch.on_ended(self._process_ended)
-        self._keep_log_small()
-        if self.plan.wall_seconds is not None:
-            self._wall = self.ground.reactor.callLater(self.plan.wall_seconds, self._expire)
+            raise StepFailed("exec", str(failed), unavailable=True) from None
+        self._take(Watch(self.ground.reactor, pid, self.equipment.end_record))
+        self._go_on()
         await self.witness.executed(replace(incarnation, pid=pid, start_ticks=read_start_ticks(pid)))
 
-    @property
-    def _end_record(self) -> Path:
-        return self.plan.records / "end.json"
+    def _go_on(self) -> None:
+        """Go on with the start, unless it was ended or left alone while we waited.
 
-    @property
-    def _door_file(self) -> Path:
-        return self.plan.records / "door"
+        :raises CancelledError: it was.
+        """
+        if self._given_up():
+            self._cancel_timers()
+            raise CancelledError
 
-    def _argv(self, prepared: Prepared, port: int) -> tuple[str, ...]:
-        plan = self.plan
-        self._write_door()
-        serving = Serving(port, prepared.agent_type, self._door_file, self._end_record, plan.width, plan.height)
-        served = prepared.wrap((*plan.agent_server.command(serving), *prepared.command))
-        own = (prepared.directory, *plan.own, plan.records)
-        return self.ground.isolation.wrap(plan.limits.wrap(served), prepared.directory, own)
-
-    def _write_door(self) -> None:
-        try:
-            self.plan.records.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._end_record.unlink(missing_ok=True)
-            if self.plan.agent_server.has_door and self.plan.door is not None:
-                self._door_file.unlink(missing_ok=True)
-                with open(os.open(self._door_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-                    file.write(self.plan.door)
-        except OSError as error:
-            raise StepFailed("exec", f"the session's records cannot be written: {error.strerror}") from None
-
-    def _incarnation(self, argv: tuple[str, ...], prepared: Prepared, port: int) -> Incarnation:
-        plan = self.plan
-        return Incarnation(
-            session_id=plan.session_id,
-            number=plan.number,
-            agent_server=plan.agent_server.name,
-            argv=argv,
-            directory=str(prepared.directory),
-            port=port,
-            marker=plan.marker,
-            boot_id=self.ground.boot_id,
-            created_at=datetime.now(UTC),
-            door=plan.door if plan.agent_server.has_door else None,
-            cgroup=str(self._cgroup) if self._cgroup is not None else None,
-        )
+    def _take(self, watch: Watch, age: float = 0) -> None:
+        """Watch over the process, which is *age* seconds old."""
+        self.watch = watch
+        if self.left:
+            watch.close()
+            return
+        watch.on_ended(self._process_ended)
+        self._keep_log_small()
+        if self.plan.wall_seconds is not None:
+            left = max(0, self.plan.wall_seconds - age)
+            self._wall = self.ground.reactor.callLater(left, self._expire)
 
     # -- what happens by itself
 
@@ -233,7 +234,7 @@ class Life:
             self.machine.finish(Ending(EndReason.EXITED, sentence, None, status, lines))
         else:
             sentence = f"the agent server ended before it answered: {status.sentence()}"
-            self.machine.finish(Ending(EndReason.FAILED, sentence, self.step, status, lines))
+            self._fail(sentence, self.step, status, lines)
 
     def _expire(self) -> None:
         sentence = f"its time of {self.plan.wall_seconds:g} s is over"
@@ -244,6 +245,54 @@ class Life:
     def enter_starting(self) -> None:
         """Begin to start."""
         self._enter(Phase.STARTING)
+
+    def inherit(self, found: Inherited) -> Backend:
+        """Take over what an earlier server began and return where it answers, or will.
+
+        :raises ProcessLookupError: the process is gone by now.
+        :raises ValueError: its port is leased to another session.
+        """
+        watch = Watch(self.ground.reactor, found.pid, self.equipment.end_record)
+        try:
+            if read_start_ticks(found.pid) != found.start_ticks:
+                raise ProcessLookupError
+            self._lease = self.ground.ports.take(found.port) if found.port is not None else None
+        except (ProcessLookupError, ValueError):
+            watch.close()
+            raise
+        self._cgroup = found.cgroup
+        self._take(watch, found.age)
+        return self.equipment.backend(found.port or 0)
+
+    def enter_adopted(self, backend: Backend) -> None:
+        """Go on with an agent server that was ready."""
+        self.backend = backend
+        self.phase = Phase.READY
+        self.witness.adopted(backend)
+
+    def enter_rejoined(self, backend: Backend) -> None:
+        """Go on with a start whose process runs."""
+        self.phase = Phase.STARTING
+        self._start = Deferred.fromCoroutine(self._run(self._until_answering(backend)))
+
+    def leave(self) -> None:
+        """Touch it no more: no signal, no deadline, no record."""
+        self.left = True
+        self._cancel_timers()
+        if self.watch is not None:
+            self.watch.close()
+        if self._start is not None:
+            self._start.cancel()
+
+    def at_rest(self) -> Deferred[None]:
+        """Return a Deferred that fires when no step of a start is under way, or all has ended."""
+        rest: Deferred[None] = Deferred()
+        waited: Deferred[Any] | None = self._start if self.left else self.when_ended()
+        if waited is None:
+            rest.callback(None)
+        else:
+            waited.addBoth(lambda _result: rest.callback(None))
+        return rest
 
     def enter_ready(self, backend: Backend) -> None:
         """Make the agent server known; others may start now."""
@@ -257,15 +306,19 @@ class Life:
         """End everything in the background."""
         self.ending = ending
         self.backend = None
+        self._cancel_timers()
+        self._enter(Phase.STOPPING)
+        self.witness.stopping(ending)
+        Deferred.fromCoroutine(self._wind_down()).addErrback(
+            lambda failure: log.failure("Session {session} did not end well", failure, session=self.plan.session_id)
+        )
+
+    def _cancel_timers(self) -> None:
         self._cancel_deadline()
         if self._wall is not None and self._wall.active():
             self._wall.cancel()
         if self._rotation is not None and self._rotation.running:
             self._rotation.stop()
-        self._enter(Phase.STOPPING)
-        Deferred.fromCoroutine(self._wind_down()).addErrback(
-            lambda failure: log.failure("Session {session} did not end well", failure, session=self.plan.session_id)
-        )
 
     def enter_ended(self) -> None:
         """Tell everybody who waits."""
@@ -332,8 +385,7 @@ class Life:
 
     def _signal_group(self, number: int) -> None:
         if self.watch is not None and self.watch.exit is None:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.watch.pid, number)
+            self.watch.signal_group(number)
 
     def hurry(self) -> None:
         """Kill the agent server's group now, without grace; what else is left is ended on the way down."""
@@ -344,12 +396,11 @@ class Life:
 
     async def _give_back(self) -> None:
         self._give_back_ticket()
-        with contextlib.suppress(OSError):
-            self._door_file.unlink(missing_ok=True)
         if self._cgroup is not None:
             cgroups.remove(self._cgroup)
         if self._lease is not None:
             self._lease.release()
+        self.equipment.clear()
         if self._prepared is not None:
             await self._prepared.cleanup()
 

@@ -26,19 +26,18 @@ class Limits:
     cpu: int | None = None
     file_size: int | None = None
 
+    def named(self) -> dict[str, int]:
+        """Return the limits that there are, by their ``RLIMIT_`` names in lower case."""
+        values = (self.memory, self.processes, self.files, self.cpu, self.file_size)
+        names = ("as", "nproc", "nofile", "cpu", "fsize")
+        return {name: value for name, value in zip(names, values, strict=True) if value is not None}
+
     def wrap(self, argv: tuple[str, ...], which: Callable[[str], str | None] = shutil.which) -> tuple[str, ...]:
         """Return ``argv`` under these limits, as it is when there are none.
 
         :raises Refusal: START_UNAVAILABLE when there are limits and no ``prlimit``.
         """
-        named = (
-            ("as", self.memory),
-            ("nproc", self.processes),
-            ("nofile", self.files),
-            ("cpu", self.cpu),
-            ("fsize", self.file_size),
-        )
-        flags = tuple(f"--{name}={value}:{value}" for name, value in named if value is not None)
+        flags = tuple(f"--{name}={value}:{value}" for name, value in self.named().items())
         if not flags:
             return argv
         program = which("prlimit")

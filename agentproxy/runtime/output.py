@@ -63,6 +63,18 @@ class OutputLog:
             return _tail(self.older, size - len(newest)) + newest
         return newest
 
+    def end(self, size: int, lines: int | None = None) -> tuple[bytes, int]:
+        """Return the last ``size`` bytes, at most ``lines`` lines of them, and the offset behind them in the newest part."""
+        try:
+            with self.path.open("rb") as file:
+                start = max(0, file.seek(0, os.SEEK_END) - size)
+                file.seek(start)
+                data = file.read(size)
+        except OSError:
+            start, data = 0, b""
+        older = _tail(self.older, size - len(data)) if start == 0 else b""
+        return last_rows(older + data, lines), start + len(data)
+
     def last_lines(self, count: int = 50) -> tuple[str, ...]:
         """Return the last lines that say something, oldest first, as plain text."""
         lines = [line.rstrip() for line in plain(self.tail()).split("\n")]
@@ -94,6 +106,13 @@ class OutputLog:
         loop.clock = clock
         loop.start(interval, now=False).addErrback(lambda _failure: None)
         return lambda: loop.stop() if loop.running else None
+
+
+def last_rows(data: bytes, count: int | None) -> bytes:
+    """Return the last ``count`` lines of ``data`` with their line ends; all of it without a count."""
+    if count is None:
+        return data
+    return b"".join(data.splitlines(keepends=True)[-count:]) if count else b""
 
 
 def _tail(path: Path, size: int) -> bytes:

@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 
 from agentproxy.model.backend import DOOR_HEADER, Backend
 
-_FIRST_PAUSE = 0.004
+_FIRST_PAUSE = 0.002
 _LONGEST_PAUSE = 0.1
 
 
@@ -69,11 +69,13 @@ async def until_answering(reactor: Any, backend: Backend, listening: Callable[[]
     """
     door = f"{DOOR_HEADER}: {backend.door}\r\n" if backend.door is not None else ""
     request = f"GET /status HTTP/1.1\r\nHost: {backend.authority}\r\n{door}Connection: close\r\n\r\n".encode()
+    factory = Factory.forProtocol(lambda: _Asking(request))
+    factory.noisy = False
     pause = _FIRST_PAUSE
     heard = False
     while True:
         try:
-            asking: _Asking = await _endpoint(reactor, backend).connect(Factory.forProtocol(lambda: _Asking(request)))  # type: ignore[assignment]
+            asking: _Asking = await _endpoint(reactor, backend).connect(factory)  # type: ignore[assignment]
         except ConnectError:
             pass
         else:
@@ -83,4 +85,4 @@ async def until_answering(reactor: Any, backend: Backend, listening: Callable[[]
             if await asking.status == 200:
                 return
         await deferLater(reactor, pause)
-        pause = min(pause * 1.3, _LONGEST_PAUSE)
+        pause = min(pause * 1.2, _LONGEST_PAUSE)

@@ -12,10 +12,11 @@ from agentproxy.model.session import Ending, Incarnation, Phase
 from agentproxy.runtime.agent_servers import AgentServer
 from agentproxy.runtime.cgroups import Cgroups
 from agentproxy.runtime.isolation import Isolation, NoIsolation
+from agentproxy.runtime.launching import Executing, Launcher
 from agentproxy.runtime.limits import Limits
 from agentproxy.runtime.output import OutputLog
 from agentproxy.runtime.ports import Ports
-from agentproxy.runtime.start_queue import StartQueue
+from agentproxy.runtime.start_queue import StartQueue, Ticket
 
 
 async def nothing() -> None:
@@ -51,6 +52,14 @@ class Preparation(Protocol):
         """
 
 
+class Nothing:
+    """The preparation of an incarnation that an earlier server has prepared."""
+
+    async def prepare(self, port: int, report: Callable[[str], None]) -> Prepared:  # noqa: ARG002
+        """Never come here: such an incarnation is adopted, not started."""
+        raise AssertionError("what an earlier server began is not prepared again")
+
+
 class Witness(Protocol):
     """Is told what happens, in this order; :meth:`ended` exactly once and last."""
 
@@ -69,6 +78,12 @@ class Witness(Protocol):
     def ready(self, backend: Backend) -> None:
         """Take note that the agent server answers."""
 
+    def adopted(self, backend: Backend) -> None:
+        """Take note that the agent server of an earlier server is ours now; instead of all the above."""
+
+    def stopping(self, ending: Ending) -> None:
+        """Take note why it is ended, before anything is done for it."""
+
     def ended(self, ending: Ending) -> None:
         """Take note of the end: every process is gone and the port is released."""
 
@@ -83,6 +98,22 @@ class Ground:
     boot_id: str
     cgroups: Cgroups | None = None
     isolation: Isolation = field(default_factory=NoIsolation)
+    launcher: Launcher = field(default_factory=Executing)
+
+
+@dataclass(frozen=True, slots=True)
+class Inherited:
+    """What an earlier server began and this one goes on with.
+
+    :param port: its TCP port, None for a UNIX socket.
+    :param age: seconds since it began.
+    """
+
+    pid: int
+    start_ticks: int
+    port: int | None = None
+    cgroup: Path | None = None
+    age: float = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +123,10 @@ class Plan:
     :param owner: whose turn in the queue it takes.
     :param marker: unguessable, unique to this incarnation.
     :param door: secret for an agent server with a door, else None.
+    :param ticket: its place in the queue of starts, when it was taken before; else it is taken at the start.
     :param records: private directory for the door file and the end record; made when it is missing.
     :param own: directories that isolation leaves to it, besides ``records``.
+    :param socket: UNIX socket that it listens on; no port is leased then.
     :param listen_within: seconds from exec until it must accept connections.
     :param answer_within: seconds from then until it must answer ``GET /status``.
     :param wall_seconds: seconds from exec after which it is ended as expired, None for no limit.
@@ -108,9 +141,11 @@ class Plan:
     records: Path
     door: str | None = None
     own: tuple[Path, ...] = ()
+    socket: Path | None = None
     limits: Limits = field(default_factory=Limits)
     width: int = 80
     height: int = 1000
     listen_within: float = 15
     answer_within: float = 30
     wall_seconds: float | None = None
+    ticket: Ticket | None = None

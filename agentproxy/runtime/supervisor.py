@@ -5,6 +5,9 @@
 ``finish`` leads from every living state to *stopping*, with the ending that it brings; the first one counts. *Stopping*
 waits for the start under way to give up, sends the agent server its one stop signal, and after the grace kills whatever
 the session has started. Only then the port is released and the end is told.
+
+An incarnation that an earlier server began enters at *starting* (``rejoin``) or at *ready* (``adopt``). ``let_go`` leaves
+it to the next server: nothing is signalled, nothing is told.
 """
 
 from __future__ import annotations
@@ -17,9 +20,9 @@ from twisted.internet.defer import Deferred
 from agentproxy.model.backend import Backend
 from agentproxy.model.session import Ending, EndReason, Phase
 from agentproxy.runtime.life import Inputs, Life
-from agentproxy.runtime.starting import Ground, Plan, Preparation, Prepared, Witness
+from agentproxy.runtime.starting import Ground, Inherited, Plan, Preparation, Prepared, Witness
 
-__all__ = ["Ground", "Plan", "Preparation", "Prepared", "Supervisor", "Witness"]
+__all__ = ["Ground", "Inherited", "Plan", "Preparation", "Prepared", "Supervisor", "Witness"]
 
 
 def _machine() -> Any:
@@ -36,19 +39,33 @@ def _machine() -> Any:
     def answered(_inputs: Inputs, life: Life, backend: Backend) -> None:
         life.enter_ready(backend)
 
+    def adopt(_inputs: Inputs, life: Life, backend: Backend) -> None:
+        life.enter_adopted(backend)
+
+    def rejoin(_inputs: Inputs, life: Life, backend: Backend) -> None:
+        life.enter_rejoined(backend)
+
+    def let_go(_inputs: Inputs, life: Life) -> None:
+        life.leave()
+
     def finish(_inputs: Inputs, life: Life, ending: Ending) -> None:
         life.enter_stopping(ending)
 
     def gone(_inputs: Inputs, life: Life) -> None:
         life.enter_ended()
 
+    left = builder.state("left")
     new.upon(Inputs.begin).to(queued)(begin)
+    new.upon(Inputs.adopt).to(ready)(adopt)
+    new.upon(Inputs.rejoin).to(starting)(rejoin)
     queued.upon(Inputs.admitted).to(starting)(admitted)
     starting.upon(Inputs.answered).to(ready)(answered)
     for living in (new, queued, starting, ready):
         living.upon(Inputs.finish).to(stopping)(finish)
+        living.upon(Inputs.let_go).to(left)(let_go)
     stopping.upon(Inputs.gone).to(ended)(gone)
-    for over in (stopping, ended):
+    for over in (stopping, ended, left):
+        over.upon(Inputs.let_go).loop().returns(None)
         over.upon(Inputs.begin).loop().returns(None)
         over.upon(Inputs.admitted).loop().returns(None)
         over.upon(Inputs.answered).loop().returns(None)
@@ -89,6 +106,29 @@ class Supervisor:
     def start(self) -> None:
         """Begin, once. How it goes is told to the witness; a full queue is an ending with the step ``queue``."""
         self._machine.begin()
+
+    def adopt(self, found: Inherited, was_ready: bool) -> None:
+        """Go on with what an earlier server began, instead of :meth:`start`.
+
+        :raises ProcessLookupError: the process is gone by now.
+        :raises ValueError: its port is leased to another session.
+        """
+        backend = self._life.inherit(found)
+        take = self._machine.adopt if was_ready else self._machine.rejoin
+        take(backend)
+
+    @property
+    def left(self) -> bool:
+        """Return whether it was let go."""
+        return self._life.left
+
+    def let_go(self) -> Deferred[None]:
+        """Leave it as it is for the next server; one that is ending already goes on ending.
+
+        The Deferred fires when nothing of it is under way any more.
+        """
+        self._machine.let_go()
+        return self._life.at_rest()
 
     def stop(self, reason: EndReason, sentence: str) -> Deferred[Ending]:
         """End it, wherever it is; the Deferred fires when every process is gone. Ending again changes nothing."""

@@ -8,6 +8,7 @@ record that it writes itself.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import signal
@@ -20,7 +21,10 @@ from twisted.internet.interfaces import IReadDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from agentproxy.model.adoption import EndRecord
 from agentproxy.model.session import ExitStatus
+
+_TO_THE_GROUP = 4  # PIDFD_SIGNAL_PROCESS_GROUP, Linux 6.9
 
 
 def read_start_ticks(pid: int) -> int | None:
@@ -45,14 +49,15 @@ def signal_name(number: int) -> str:
         return f"SIG{number}"
 
 
-def read_end_record(path: Path) -> ExitStatus | None:
-    """Return the exit status that an agent server wrote of itself, or None when there is no readable record."""
+def read_end_record(path: Path) -> EndRecord | None:
+    """Return what an agent server wrote of its own end, or None when there is no readable record."""
     try:
-        told = json.loads(path.read_bytes())["exit"]
-        code, name = told["code"], told["signal"]
+        told = json.loads(path.read_bytes())
+        code, name = told["exit"]["code"], told["exit"]["signal"]
+        status = ExitStatus(code if isinstance(code, int) else None, name if isinstance(name, str) else None)
+        return EndRecord(status, told["reason"] == "stopped")
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return ExitStatus(code if isinstance(code, int) else None, name if isinstance(name, str) else None)
 
 
 @implementer(IReadDescriptor)
@@ -97,13 +102,36 @@ class Watch:
             return False
         return True
 
+    def signal_group(self, number: int) -> bool:
+        """Send a signal to the process group that the process leads; return False when it is gone.
+
+        It goes through the pidfd, so that a stranger who was given the number of a dead process is never hit.
+        """
+        try:
+            signal.pidfd_send_signal(self._pidfd, number, None, _TO_THE_GROUP)
+        except OSError as error:
+            return error.errno == errno.EINVAL and self._signal_group_by_number(number)
+        return True
+
+    def _signal_group_by_number(self, number: int) -> bool:
+        if not self.signal(0):
+            return False
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, number)
+        return True
+
     def reap(self) -> None:
         """Let the kernel forget a child that has ended; twice without harm."""
+        if self._pidfd >= 0:
+            with contextlib.suppress(ChildProcessError):
+                os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED | os.WNOHANG)
+        self.close()
+
+    def close(self) -> None:
+        """Watch no more and leave the process as it is; twice without harm. Who waits for its end waits in vain."""
         if self._pidfd < 0:
             return
         self._reactor.removeReader(self)
-        with contextlib.suppress(ChildProcessError):
-            os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED | os.WNOHANG)
         os.close(self._pidfd)
         self._pidfd = -1
 
@@ -132,8 +160,8 @@ class Watch:
         except ChildProcessError:
             result = None
         if result is None:
-            told = read_end_record(self._end_record) if self._end_record is not None else None
-            return told or ExitStatus()
+            record = read_end_record(self._end_record) if self._end_record is not None else None
+            return record.exit if record is not None else ExitStatus()
         if result.si_code == os.CLD_EXITED:
             return ExitStatus(code=result.si_status)
         return ExitStatus(signal=signal_name(result.si_status))

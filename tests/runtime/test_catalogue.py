@@ -79,7 +79,7 @@ def test_commands_of_a_requests_own_need_permission() -> None:
     [
         ("claude", "idle", "  ? for shortcuts · ← for agents"),
         ("claude", "busy", "esc to interrupt · ← for agents"),
-        ("claude", "approval", " Do you want to proceed?"),
+        ("claude", "approval", " Do you want to proceed?\n ❯ 1. Yes"),
         ("codex", "idle", "› Ask Codex to do anything"),
         ("codex", "approval", "  Would you like to run the following command?"),
         ("gemini", "busy", "⠋ Thinking... (esc to cancel, 8s)"),
@@ -90,7 +90,7 @@ def test_commands_of_a_requests_own_need_permission() -> None:
 )
 def test_marks_match_the_screens(name: str, mark: str, line: str) -> None:
     """The marks recognise the lines that the agents really show."""
-    assert any(pattern.search(f"above\n{line}\n") for pattern in getattr(load().agents[name].marks, mark))
+    assert any(pattern.search(f"above\n{line}") for pattern in getattr(load().agents[name].marks, mark))
 
 
 def test_the_documentation_lists_every_agent() -> None:

@@ -12,6 +12,7 @@ import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred
 
+from agentproxy.errors import Refusal
 from agentproxy.model.repository import parse
 from agentproxy.runtime.clone import Cloner, CloneRules
 from agentproxy.runtime.steps import StepFailed
@@ -72,7 +73,7 @@ async def test_local_repositories_only_under_the_roots(source: Path, work: Path,
     (tmp_path / "other").mkdir()
     (tmp_path / "other/link").symlink_to(source)
     for text in (str(source), str(tmp_path / "other/link")):
-        with pytest.raises(StepFailed, match="configured root"):
+        with pytest.raises(Refusal, match=r"\$\.tags\.repository: .*configured root"):
             await cloner(tmp_path / "other").clone(parse(text), work, work.parent)
 
 

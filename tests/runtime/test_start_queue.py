@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError
 
 from agentproxy.errors import TOO_MANY_STARTS, Refusal
-from agentproxy.runtime.start_queue import StartQueue
+from agentproxy.runtime.start_queue import StartQueue, Ticket
 
 
 def test_owners_take_turns() -> None:
@@ -47,3 +49,25 @@ def test_a_cancelled_start_leaves_the_queue() -> None:
     second.admitted.cancel()
     assert gone == [CancelledError]
     assert (second.position, third.position) == (None, 1)
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.booleans()), max_size=60), st.integers(1, 3), st.integers(0, 5))
+def test_the_queue_is_never_over_full_nor_idle(steps: list[tuple[str, bool]], at_once: int, queued: int) -> None:
+    """Whoever comes and goes: never more at once than allowed, nobody waits while there is room, places are 1, 2, 3..."""
+    queue = StartQueue(at_once, queued)
+    held: list[Ticket] = []
+    for owner, comes in steps:
+        if comes:
+            try:
+                held.append(queue.enter(owner))
+            except Refusal:
+                assert (queue.starting, queue.queued) == (at_once, queued)
+        elif held:
+            ticket = held.pop(len(held) // 2)
+            ticket.admitted.addErrback(lambda _cancelled: None)
+            ticket.release()
+            ticket.release()
+        assert queue.starting == min(at_once, len(held))
+        assert queue.queued == len(held) - queue.starting <= queued
+        places = [ticket.position for ticket in held if ticket.position is not None]
+        assert sorted(places) == list(range(1, queue.queued + 1))

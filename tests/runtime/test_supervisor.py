@@ -80,6 +80,7 @@ class Notes:
         self.phases: list[Phase] = []
         self.steps: list[str] = []
         self.endings: list[Any] = []
+        self.endings_begun: list[Any] = []
         self.incarnations: list[Any] = []
         self.is_ready: Deferred[Any] = Deferred()
 
@@ -97,6 +98,12 @@ class Notes:
 
     def ready(self, backend: Any) -> None:
         self.is_ready.callback(backend)
+
+    def adopted(self, backend: Any) -> None:
+        self.is_ready.callback(backend)
+
+    def stopping(self, ending: Any) -> None:
+        self.endings_begun.append(ending)
 
     def ended(self, ending: Any) -> None:
         self.endings.append(ending)

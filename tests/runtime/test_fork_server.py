@@ -1,0 +1,233 @@
+"""Agent servers that are forked: as good as launched ones, and alive whatever happens to the fork server."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_twisted
+from twisted.internet.threads import deferToThread
+
+from agentproxy.model.session import ExitStatus
+from agentproxy.runtime import fork_server
+from agentproxy.runtime.launching import Executing, LaunchFailed
+from agentproxy.runtime.limits import Limits
+from agentproxy.runtime.watching import read_end_record
+from tests.runtime.forking import Forks
+from tests.waiting import wait_for
+
+
+@pytest_twisted.async_yield_fixture
+async def forks(tmp_path: Path) -> AsyncIterator[Forks]:
+    """A fork server."""
+    running = Forks(tmp_path)
+    yield running
+    await running.close()
+
+
+def _proc(pid: int, name: str) -> bytes:
+    return Path(f"/proc/{pid}/{name}").read_bytes()
+
+
+def _title(pid: int) -> str:
+    return _proc(pid, "cmdline").rstrip(b"\0").replace(b"\0", b" ").decode()
+
+
+def _pipes(pid: int) -> set[str]:
+    found = set()
+    for name in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(FileNotFoundError):  # of the listing itself
+            found.add(os.readlink(f"/proc/{pid}/fd/{name}"))
+    return {name for name in found if name.startswith(("pipe:", "socket:"))}
+
+
+def _parent(pid: int) -> int:
+    return int(_proc(pid, "stat").rpartition(b")")[2].split()[1])
+
+
+async def _file(path: Path) -> str:
+    return await deferToThread(wait_for, f"{path} is written", lambda: path.exists() and path.read_text())
+
+
+@pytest_twisted.ensureDeferred
+async def test_it_runs_alone(forks: Forks) -> None:
+    """It has its own session, directory, input and log, no descriptor of ours, and ps says which session it is."""
+    one = await forks.launch("cat")
+    await one.answers()
+    pid = one.watch.pid
+    assert (os.getsid(pid), os.getpgid(pid), _parent(pid)) == (pid, pid, os.getpid())
+    assert os.readlink(f"/proc/{pid}/cwd") == str(one.directory)
+    assert [os.readlink(f"/proc/{pid}/fd/{number}") for number in (0, 1, 2)] == [
+        "/dev/null",
+        str(one.directory / "log"),
+        str(one.directory / "log"),
+    ]
+    assert forks.server.pid is not None
+    shared = _pipes(pid) & (_pipes(forks.server.pid) | _pipes(os.getpid()))
+    assert not shared
+    assert _title(pid) == "agentproxy session s1"
+    assert f"AGENTPROXY_SESSION_MARKER={one.marker}".encode() in _proc(pid, "environ").split(b"\0")
+
+
+@pytest_twisted.ensureDeferred
+async def test_its_agent_sees_exactly_its_environment(forks: Forks) -> None:
+    """Nothing of the daemon's or the fork server's environment reaches an agent, and its limits hold."""
+    limits = Limits(files=77, memory=2 << 30)
+    one = await forks.launch(
+        "sh", "-c", "ulimit -n > limit; env > part; mv part out; cat", environment={"GREETING": "grüß\ndich"}, limits=limits
+    )
+    shown = await _file(one.directory / "out")
+    assert "GREETING=grüß\ndich" in shown
+    assert (one.directory / "limit").read_text() == "77\n"
+    names = {line.partition("=")[0] for line in shown.splitlines() if "=" in line}
+    assert names <= {"PATH", "AGENTPROXY_SESSION_MARKER", "GREETING", "TERM", "PWD", "OLDPWD", "SHLVL", "_"}
+    assert forks.server.pid is not None
+    for pid in (forks.server.pid, one.watch.pid):
+        assert b"our secret" not in _proc(pid, "environ")
+
+
+@pytest_twisted.ensureDeferred
+async def test_how_it_ended_is_known(forks: Forks) -> None:
+    """The exit status of its agent and the signal that killed it are told, and its own record says the same."""
+    one = await forks.launch("sh", "-c", "echo bye; exit 3")
+    two = await forks.launch("cat")
+    assert await one.watch.when_ended() == ExitStatus(code=3)
+    record = read_end_record(one.directory / "end.json")
+    assert record is not None
+    assert ExitStatus(code=3) in (record, getattr(record, "exit", None))
+    os.kill(two.watch.pid, signal.SIGKILL)
+    assert await two.watch.when_ended() == ExitStatus(signal="SIGKILL")
+
+
+@pytest_twisted.ensureDeferred
+async def test_one_that_crashes_takes_no_other_with_it(forks: Forks) -> None:
+    """Each is a process of its own."""
+    one, two = await forks.launch("cat"), await forks.launch("cat")
+    os.kill(one.watch.pid, signal.SIGSEGV)
+    await one.watch.when_ended()
+    await two.answers()
+    assert forks.server.pid is not None
+    os.kill(forks.server.pid, 0)
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_cannot_run_says_why(forks: Forks, tmp_path: Path) -> None:
+    """The reason is told in a sentence, or printed in the session's log, and the next one runs."""
+    with pytest.raises(LaunchFailed, match="the directory /nowhere does not exist"):
+        await forks.launch("cat", directory=Path("/nowhere"))
+    with pytest.raises(LaunchFailed, match=r"the log /nowhere/log cannot be written: No such file"):
+        await forks.launch("cat", log_path=Path("/nowhere/log"))
+    with pytest.raises(LaunchFailed, match=r"the cgroup .* cannot be joined"):
+        await forks.launch("cat", cgroup=tmp_path / "nogroup")
+    missing = await forks.launch("nosuchprogram")
+    assert await missing.watch.when_ended() == ExitStatus(code=1)
+    assert "nosuchprogram" in missing.log
+    await (await forks.launch("cat")).answers()
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_death_of_the_fork_server_harms_nobody(forks: Forks) -> None:
+    """Agent servers live on, the next start does without it, and it comes back by itself."""
+    before = await forks.launch("cat")
+    first = forks.server.pid
+    await forks.kill()
+    await deferToThread(wait_for, "the death is seen", lambda: forks.server.pid != first)
+    meanwhile = await forks.launch("cat")
+    await meanwhile.answers()
+    await before.answers()
+    await deferToThread(wait_for, "the fork server is back", lambda: forks.server.pid is not None)
+    after = await forks.launch("cat")
+    await after.answers()
+    assert "python" in _title(meanwhile.watch.pid)
+    assert _title(after.watch.pid) == "agentproxy session s1"
+    assert forks.server.pid != first
+
+
+@pytest_twisted.ensureDeferred
+async def test_one_that_hangs_is_replaced(forks: Forks, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A start is not kept waiting by a fork server that does not answer."""
+    await (await forks.launch("cat")).answers()
+    monkeypatch.setattr(fork_server, "SILENCE", 0.2)
+    hung = forks.server.pid
+    assert hung is not None
+    os.kill(hung, signal.SIGSTOP)
+    one = await forks.launch("cat")
+    await one.answers()
+    assert "python" in _title(one.watch.pid)
+    assert not Path(f"/proc/{hung}").exists()
+
+
+@pytest_twisted.ensureDeferred
+async def test_they_live_on_when_it_is_closed(forks: Forks) -> None:
+    """The fork server ends with the daemon; its agent servers do not."""
+    one = await forks.launch("cat")
+    pid = forks.server.pid
+    await forks.server.close()
+    assert not Path(f"/proc/{pid}").exists()
+    await one.answers()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_script_or_a_fence_in_front_means_exec(forks: Forks) -> None:
+    """Only the bare command of the embedded agent server is forked."""
+    one = await forks.launch("cat", argv=("sh", "-c", "exec sleep 600"))
+    assert "sleep 600" in await deferToThread(
+        wait_for, "the program runs", lambda: title if "exec" not in (title := _title(one.watch.pid)) else ""
+    )
+
+
+@pytest_twisted.ensureDeferred
+async def test_many_starts_leave_nothing_open(forks: Forks) -> None:
+    """The fork server keeps no descriptor and no child of what it has started."""
+    await forks.launch("cat")
+    pid = forks.server.pid
+    for _round in range(10):
+        await forks.launch("cat")
+    children = Path(f"/proc/{pid}/task/{pid}/children")
+    await deferToThread(
+        wait_for,
+        "nothing is left of the starts",
+        lambda: sorted(os.listdir(f"/proc/{pid}/fd")) == ["0", "1", "2"] and children.read_text() == "",
+    )
+
+
+@pytest.mark.parametrize("forked", [True, False])
+@pytest_twisted.ensureDeferred
+async def test_modules_of_the_session_are_not_imported(forks: Forks, tmp_path: Path, forked: bool) -> None:
+    """A repository or an environment with modules of our names changes nothing in an agent server."""
+    for name in ("agentproxy", "signal", "encodings"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('taken from the session')")
+    if not forked:
+        forks.launcher = Executing()
+    one = await forks.launch("cat", directory=tmp_path, environment={"PYTHONPATH": str(tmp_path), "PYTHONHOME": "/x"})
+    await one.answers()
+    assert one.log == ""
+
+
+LOADED = """
+import sys
+from agentproxy.embedded import fork_server
+fork_server.load()
+before = set(sys.modules)
+import tempfile
+from pathlib import Path
+from twisted.internet import reactor
+from agentproxy.embedded.__main__ import main
+end = Path(tempfile.mkdtemp(), "end")
+main(["server", "--port=0", "--type=custom", f"--end-file={end}", "--", "echo", "hello"])
+assert end.exists()
+print(*sorted(set(sys.modules) - before - {"twisted.internet.reactor"}))
+"""
+
+
+def test_everything_is_imported_before_the_fork() -> None:
+    """A forked agent server imports nothing more, and there is no reactor before it is forked."""
+    done = subprocess.run([sys.executable, "-c", LOADED], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == []
