@@ -213,6 +213,10 @@ class AsyncClient:
                 raise failure
             await deferLater(self._reactor, wait)
 
+    async def cursor(self, session_id: str | None = None) -> int:
+        """Return the number of the last event that is there now, to follow what comes behind it."""
+        return await self.do(calls.cursor(session_id))
+
     async def events_page(
         self, session_id: str | None = None, after: int = 0, limit: int | None = None, types: Sequence[str] = ()
     ) -> tuple[results.Event, ...]:

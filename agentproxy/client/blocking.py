@@ -207,6 +207,10 @@ class Client:
                 raise failure
             time.sleep(wait)
 
+    def cursor(self, session_id: str | None = None) -> int:
+        """Return the number of the last event that is there now, to follow what comes behind it."""
+        return self.do(calls.cursor(session_id))
+
     def events_page(
         self, session_id: str | None = None, after: int = 0, limit: int | None = None, types: Sequence[str] = ()
     ) -> tuple[results.Event, ...]:

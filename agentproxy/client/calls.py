@@ -327,6 +327,12 @@ def events(
     return Call("GET", path, _inside("events", shape), query, headers=headers, repeatable=True)
 
 
+def cursor(session_id: str | None = None) -> Call[int]:
+    """Return the number of the last event that is there now."""
+    path = "/events" if session_id is None else _session(session_id, "/events")
+    return Call("GET", path, _inside("cursor", int), {"after": "latest", "limit": 1}, repeatable=True)
+
+
 def event_stream(session_id: str | None, after: int, types: Sequence[str] = ()) -> Call[None]:
     """Open the stream of the journal behind the event ``after``."""
     path = "/events" if session_id is None else _session(session_id, "/events")

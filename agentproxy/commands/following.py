@@ -19,21 +19,22 @@ class Answer:
         self._client = client
         self._session_id = session_id
         self._printed = ""
+        last = client.messages(session_id, last=1)
+        self._known = last[-1].id if last else -1
+        self._cursor = client.cursor(session_id)
 
     def print_to_end(self, delivery: Delivery) -> None:
         """Print the answer until the delivery has come to its end."""
-        last = self._client.messages(self._session_id, last=1)
-        known = last[-1].id if last else -1
-        for event in self._client.events(self._session_id, after=_number_now(self._client, self._session_id)):
+        for event in self._client.events(self._session_id, after=self._cursor):
             if event.type.startswith("message"):
-                self._print_new(known)
+                self._print_new()
             if event.type == "session.ended" or _is_over(event, delivery):
                 break
-        self._print_new(known)
+        self._print_new()
         click.echo()
 
-    def _print_new(self, known: int) -> None:
-        found = self._client.messages(self._session_id, after=known if known >= 0 else None)
+    def _print_new(self) -> None:
+        found = self._client.messages(self._session_id, after=self._known if self._known >= 0 else None)
         said = [one for one in found if one.role == "agent"]
         text = "\n".join(one.content.rstrip() for one in said)
         if text.startswith(self._printed):
@@ -46,13 +47,6 @@ class Answer:
 def _is_over(event: Event, delivery: Delivery) -> bool:
     about = event.data.get("id") == delivery.delivery_id
     return event.type == "delivery" and about and str(event.data.get("state")) in DONE
-
-
-def _number_now(client: Client, session_id: str) -> int:
-    after = 0
-    while events := client.events_page(session_id, after=after, limit=1000):
-        after = events[-1].id
-    return after
 
 
 @click.command()

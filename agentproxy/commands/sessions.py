@@ -82,17 +82,10 @@ def list_(client: Client, watch: bool, **wanted: Any) -> None:
     _listed(client.search(**wanted))
     if not watch:
         return
-    for _event in client.events(after=_last(client), types=("session.*", "agent.*", "attention.*")):
+    for _event in client.events(after=client.cursor(), types=("session.*", "agent.*", "attention.*")):
         time.sleep(0.2)
         click.clear()
         _listed(client.search(**wanted))
-
-
-def _last(client: Client) -> int:
-    after = 0
-    while events := client.events_page(after=after, limit=1000):
-        after = events[-1].id
-    return after
 
 
 def _listed(page: Page) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -72,14 +73,17 @@ def backup(config: Config, folder: Path, without_key: bool) -> None:
 
 
 @store.command()
-@click.argument("file", type=click.File("w", encoding="utf-8", errors="replace", lazy=True), default="-")
+@click.argument("to", metavar="[FILE]", default="-")
 @_on_store
-def export(config: Config, file: Any) -> None:
+def export(config: Config, to: str) -> None:
     """Write every session, message and event as one JSON object a line to FILE, or print it. Secrets are left out."""
     from agentproxy.store import tending
 
-    for line in tending.export(config.store.url, config.data_dir):
-        file.write(line + "\n")
+    lines = tending.export(config.store.url, config.data_dir)
+    first = next(lines, None)  # a database that cannot be read leaves an older file alone
+    with click.open_file(to, "w", encoding="utf-8", errors="replace") as file:
+        for line in chain(filter(None, [first]), lines):
+            file.write(line + "\n")
 
 
 @store.command("rotate-key")
