@@ -9,7 +9,20 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, delete, exists, false, insert, or_, select, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    delete,
+    exists,
+    false,
+    insert,
+    or_,
+    select,
+    tuple_,
+    update,
+)
 
 from agentproxy.errors import INVALID_REQUEST, SESSION_NOT_FOUND, Refusal
 from agentproxy.model.search import Listed, SessionPage, SessionQuery, VisibleTo
