@@ -119,6 +119,16 @@ class Stream:
         return self._closed
 
 
+class _QuietFactory(HTTPConnectionPool._factory):  # type: ignore[misc, valid-type]
+    """Logs no line for each connection."""
+
+    noisy = False
+
+
+class _QuietPool(HTTPConnectionPool):
+    _factory = _QuietFactory
+
+
 class Connection:
     """Requests to one agent server.
 
@@ -133,7 +143,7 @@ class Connection:
         self._root = f"http://{backend.authority}".encode("ascii")
         self._door = {DOOR_HEADER: backend.door} if backend.door is not None else {}
         factory = _OneEndpoint(reactor, backend)
-        pool: Any = HTTPConnectionPool  # Twisted has no types for it
+        pool: Any = _QuietPool
         agent: Any = Agent
         self._pool = pool(reactor, persistent=True)
         self._pool.maxPersistentPerHost = 2

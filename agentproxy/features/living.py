@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, DeferredLock
 from twisted.logger import Logger
@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 
 from agentproxy.agents.driver import AgentServerDriver
 from agentproxy.errors import Refusal
-from agentproxy.features.observing import Observer
+from agentproxy.features.observing import Known, Observer
 from agentproxy.model.backend import Backend
 from agentproxy.model.event import NewEvent
 from agentproxy.model.message import Message
@@ -27,6 +27,25 @@ from agentproxy.runtime.supervisor import Supervisor
 from agentproxy.store import Store
 
 log = Logger()
+
+
+class Companion(Protocol):
+    """Goes with one living session and is told of its agent (``features/attending.py``)."""
+
+    def attached(self) -> None:
+        """The agent server's stream is being opened."""
+
+    def status_changed(self, status: AgentStatus) -> None:
+        """The agent server says something new of its agent."""
+
+    def message_changed(self, message: Message) -> None:
+        """A message is new or has changed."""
+
+    def gone(self) -> None:
+        """The agent server has ended."""
+
+    def left(self) -> None:
+        """The agent server runs on, and nobody watches it any more."""
 
 
 class LivingSession:
@@ -56,17 +75,21 @@ class LivingSession:
         self.ticket: Ticket | None = None
         self.until_stable: Callable[[], Awaitable[None]] | None = None
         self.resumes: Principal | None = None
-        self.ending: Ending | None = None
+        self.companion: Companion | None = None
+        self.on_recorded: Callable[[], Coroutine[Any, Any, None]] | None = None
         self._telling_first: Deferred[None] | None = None
         self.incarnation: Incarnation | None = None
         self.left = False
         self.known = Known()
+        self.log_size: Callable[[], int] | None = None
         self._store = store
         self._make_driver = make_driver
         self._make_observer = make_observer
         self._on_ended = on_ended
         self._writes = DeferredLock()
         self._decided: list[Deferred[None]] = []
+        self._over: list[Deferred[None]] = []
+        self._batch: list[NewEvent] = []
 
     # -- commands
 
@@ -82,7 +105,7 @@ class LivingSession:
 
     def could_not_resume(self) -> Principal | None:
         """Return who wanted the conversation continued, if the agent ended by itself before it was ever quiet."""
-        ending = self.ending
+        ending = self.record.ending
         by_itself = ending is not None and ending.reason in (EndReason.EXITED, EndReason.FAILED) and ending.exit is not None
         was_quiet = self.observer is not None and self.observer.quiet_turns > 0
         return self.resumes if by_itself and not was_quiet else None
@@ -117,6 +140,7 @@ class LivingSession:
 
     async def about_to_exec(self, incarnation: Incarnation) -> None:
         """Commit what is needed to find the incarnation again."""
+        self._mark_log("exec")
         await self._in_order(self._store.add_incarnation(incarnation))
 
     async def executed(self, incarnation: Incarnation) -> None:
@@ -131,6 +155,8 @@ class LivingSession:
         self.tell("session.adopted", {"incarnation": self.record.incarnation, "pid": process})
         self._observe(backend)
         self._settle()
+        if self.first_message.get("outcome") == "waiting":
+            self.tell_first_message("uncertain", "the server ended while it was on its way; its delivery says what became of it")
 
     def stopping(self, ending: Ending) -> None:
         """Commit why it is ended, so that a server that starts after a crash can say it."""
@@ -138,32 +164,48 @@ class LivingSession:
             number = self.incarnation.number
             self._background(self._store.change_incarnation(self.record.id, number, {"ending": ending}))
 
-    def let_go(self) -> Deferred[Any]:
-        """Leave the agent server running and stop observing it; fires when everything is written."""
+    async def let_go(self) -> None:
+        """Leave the agent server running and stop observing it; return when everything is written.
+
+        One that is being ended is waited for instead.
+        """
         assert self.supervisor is not None
-        self.supervisor.let_go()
-        self.left = True
+        resting = self.supervisor.let_go()
+        self.left = self.supervisor.left
+        if self.left:
+            if self.companion is not None:
+                self.companion.left()
+            self._stop_observing()
+            self._settle()
+        await resting
+        await self.written()
+
+    def _stop_observing(self) -> None:
+        self.backend = None
         if self.observer is not None:
             self.observer.close()
         if self.driver is not None:
             self._later(self.driver.close(), "close the connections of")
-        self.backend = None
-        self._settle()
-        return self.written()
 
     def ready(self, backend: Backend) -> None:
         """Take the agent server's address into use and begin to observe it."""
-        self.backend = backend
         now = datetime.now(UTC)
         self.change(
             {"phase": Phase.READY, "port": backend.port, "ready_at": now}, "session.ready", {"port": backend.port}
         )
-        self.driver = self._make_driver(backend)
-        self.observer = self._make_observer(self.driver, self)
-        self._settle()
+        self._mark_log("ready")
+        self._observe(backend)
         if self.on_ready is not None:
             self._telling_first = Deferred.fromCoroutine(self.on_ready())
             self._telling_first.addErrback(self._first_message_failed)
+        self._settle()
+
+    def _observe(self, backend: Backend) -> None:
+        self.backend = backend
+        self.driver = self._make_driver(backend)
+        self.observer = self._make_observer(self.driver, self)
+        if self.companion is not None:
+            self.companion.attached()
 
     @property
     def first_message(self) -> Mapping[str, str]:
@@ -195,13 +237,10 @@ class LivingSession:
 
     def ended(self, ending: Ending) -> None:
         """Record the end and stop observing."""
-        self.ending = ending
-        self.backend = None
         self.agent_status = None
-        if self.observer is not None:
-            self.observer.close()
-        if self.driver is not None:
-            self._later(self.driver.close(), "close the connections of")
+        self._stop_observing()
+        self._settle_messages()
+        self._mark_log("ended")
         now = datetime.now(UTC)
         facts = {"step": None, **ending.facts(), "sentence": ending.sentence}
         self.change({"phase": Phase.ENDED, "ending": ending, "ended_at": now}, "session.ended", facts)
@@ -212,6 +251,11 @@ class LivingSession:
         if self._telling_first is None and self.first_message.get("outcome") == "waiting":
             self.tell_first_message("undeliverable", "the session ended before its agent was ready")
         self._settle()
+        over, self._over = self._over, []
+        for one in over:
+            one.callback(None)
+        if self.companion is not None:
+            self.companion.gone()
         self._on_ended(self)
 
     def _log_end(self, ending: Ending) -> None:
@@ -230,11 +274,29 @@ class LivingSession:
     def status_changed(self, status: AgentStatus) -> None:
         """Record what the agent server says of its agent."""
         self.agent_status = status
+        if self.companion is not None:
+            self.companion.status_changed(status)
+        if status is AgentStatus.STABLE:
+            self._settle_messages()
         self.tell("agent.status", {"status": status.value})
 
     def message_changed(self, message: Message) -> None:
-        """Keep the latest revision of a message."""
-        self._background(self._store.put_messages(self.record.id, [message]))
+        """Keep the latest revision of a message; what the user says ends what the agent said before."""
+        if self.companion is not None:
+            self.companion.message_changed(message)
+        if message.role == "user":
+            self._settle_messages()
+        self._background(self._store.put_messages(self.record.id, [message], incarnation=self.record.incarnation))
+
+    def _settle_messages(self) -> None:
+        """Write the agent's messages into the journal as they stand."""
+        self._background(self._store.settle_messages(self.record.id, self.record.incarnation))
+
+    def _mark_log(self, at: str) -> None:
+        """Write into the journal where the log stands."""
+        if self.log_size is not None:
+            facts = {"offset": self.log_size(), "incarnation": self.record.incarnation, "at": at}
+            self.tell("log.mark", facts)
 
     def agent_error(self, text: str, level: str) -> None:
         """Record an error that the agent server reports."""
@@ -256,6 +318,15 @@ class LivingSession:
             self._decided.append(waiting)
         return waiting
 
+    def when_over(self) -> Deferred[None]:
+        """Return a Deferred that fires when the end is recorded in memory."""
+        waiting: Deferred[None] = Deferred(lambda gone: self._over.remove(gone) if gone in self._over else None)
+        if self.record.phase is Phase.ENDED:
+            waiting.callback(None)
+        else:
+            self._over.append(waiting)
+        return waiting
+
     def _settle(self) -> None:
         waiting, self._decided = self._decided, []
         for one in waiting:
@@ -269,8 +340,19 @@ class LivingSession:
         return self._background(self._store.change_session(self.record.id, changed, [event]))
 
     def tell(self, kind: str, facts: Mapping[str, Any]) -> None:
-        """Append an event of this session."""
-        self._background(self._store.append([NewEvent(self.record.id, kind, datetime.now(UTC), dict(facts))]))
+        """Append an event of this session; those that wait for the same write before them are written together."""
+        event = NewEvent(self.record.id, kind, datetime.now(UTC), dict(facts))
+        if self._batch:
+            self._batch.append(event)
+            return
+        batch = [event]
+        self._background(self._append(batch))
+        self._batch = batch  # empty when it is being written already
+
+    async def _append(self, batch: list[NewEvent]) -> None:
+        events = batch.copy()
+        batch.clear()
+        await self._store.append(events)
 
     def written(self) -> Deferred[Any]:
         """Return a Deferred that fires when everything reported so far has been written."""
@@ -284,6 +366,7 @@ class LivingSession:
         )
 
     async def _in_order(self, write: Any) -> Any:
+        self._batch = []
         return await self._writes.run(lambda: Deferred.fromCoroutine(write))
 
     def _background(self, write: Any) -> Deferred[Any]:

@@ -7,9 +7,9 @@ next status. The agent server is never polled.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
@@ -66,6 +66,18 @@ class Pace:
     longest: float = 10.0
 
 
+@dataclass(slots=True)
+class Known:
+    """What has been told of an agent server before, by an observer of an earlier server: it is not told again.
+
+    :param messages: the latest revision of each message, by id.
+    :param errors: how often each pair of text and level was told.
+    """
+
+    messages: dict[int, Message] = field(default_factory=dict)
+    errors: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+
 @dataclass(eq=False, slots=True)
 class _Wait:
     condition: Callable[[], bool]
@@ -81,8 +93,14 @@ class Observer:
     """
 
     def __init__(
-        self, driver: AgentServerDriver, sink: ObservationSink, clock: IReactorTime, pace: Pace | None = None
+        self,
+        driver: AgentServerDriver,
+        sink: ObservationSink,
+        clock: IReactorTime,
+        pace: Pace | None = None,
+        known: Known | None = None,
     ) -> None:
+        self._known = known or Known()
         self.status: AgentStatus | None = None
         self.connected = False
         self.quiet_turns = 0
@@ -203,7 +221,10 @@ class Observer:
     def _take_message(self, message: Message) -> None:
         if self._messages.get(message.id) == message:
             return
-        self._messages[message.id] = self._untold[message.id] = message
+        self._messages[message.id] = message
+        if self._known.messages.pop(message.id, None) == message:
+            return
+        self._untold[message.id] = message
         self._changed()
         if message.role == "user":
             self._tell_messages()
@@ -214,6 +235,9 @@ class Observer:
         known = (event.text, event.level, event.time)
         if known not in self._errors:
             self._errors.append(known)
+            if self._known.errors[known[:2]] > 0:
+                self._known.errors[known[:2]] -= 1
+                return
             self._sink.agent_error(event.text, event.level)
 
     def _changed(self) -> None:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from agentproxy.errors import FORBIDDEN, INVALID_REQUEST, Refusal
+from agentproxy.errors import INVALID_REQUEST, START_UNAVAILABLE, Refusal
 from agentproxy.model import environment, repository, tags
 from agentproxy.model.principal import Principal
 from agentproxy.model.session import Session
@@ -19,6 +20,7 @@ from agentproxy.runtime.clone import Cloner
 from agentproxy.runtime.directories import Directories
 from agentproxy.runtime.env_files import EnvFiles
 from agentproxy.runtime.homes import Homes
+from agentproxy.runtime.launching import LaunchFailed, find_program
 from agentproxy.runtime.scripts import Scripts
 from agentproxy.runtime.starting import Prepared
 from agentproxy.runtime.steps import StepFailed
@@ -32,6 +34,10 @@ class Kitchen:
 
     :param server_environment: what sessions may see of the server's environment, with the names that an agent needs.
     :param per_user_home: one HOME for all sessions of a user; else one a session.
+    :param role_files: the folder of roles' environment files, None when roles have none.
+    :param role_default: whether ``default.env`` of that folder is used.
+    :param github_host: the host that ``owner/name`` means.
+    :param github_api: its API where that is not GitHub's own; sessions get it as ``GITHUB_API``.
     """
 
     catalogue: Catalogue
@@ -44,28 +50,43 @@ class Kitchen:
     default_agent: str = "auto"
     allow_commands: bool = False
     per_user_home: bool = True
+    role_files: EnvFiles | None = None
+    role_default: bool = True
+    github_host: str = "github.com"
+    github_api: str | None = None
+
+    def home(self, session: Session) -> Path:
+        """Return the HOME of a session, made or not."""
+        return self.homes.of(session.owner) if self.per_user_home else self.directories.of(session.id).home
 
 
-def check(kitchen: Kitchen, principal: Principal, wish: StartRequest) -> tuple[Agent, Mapping[str, Any]]:
+def check(kitchen: Kitchen, wish: StartRequest) -> tuple[Agent, Mapping[str, Any]]:
     """Return the agent of a wish and the options that its record keeps.
 
-    :raises Refusal: INVALID_REQUEST or FORBIDDEN, naming the field.
+    :raises Refusal: INVALID_REQUEST, naming the field.
     """
     environment.check(wish.environment)
     tags.check(wish.tags)
-    if wish.user_id and wish.user_id != principal.user_id and "*" not in principal.permissions:
-        raise Refusal(FORBIDDEN, "You can only create sessions for yourself")
     for name in ("user_id", "message", "description", "team_id"):
         text = getattr(wish, name)
         if text and (len(text) > TEXT_LIMIT or "\0" in text):
             raise Refusal(INVALID_REQUEST, f"{wish.place(name)}: longer than {TEXT_LIMIT} characters, or contains NUL")
     if wish.repository:
-        repository.parse(wish.repository, wish.place("repository"))
+        repository.parse(wish.repository, wish.place("repository"), kitchen.github_host)
     if wish.script:
         kitchen.scripts.check(wish.script)
     agent, automatic = _pick(kitchen, wish)
-    kept = {"script": wish.script, "repository": wish.repository, "env_file": wish.env_file}
+    kept: dict[str, Any] = {"script": wish.script, "repository": wish.repository, "env_file": wish.env_file}
+    if wish.message:
+        kept["first_message"] = {"outcome": "waiting", "reason": ""}
     return agent, {"agent_automatic": automatic, "command": list(wish.command or ()), **kept}
+
+
+def role_facts(principal: Principal, wish: StartRequest) -> Mapping[str, Any]:
+    """Return whose role's environment files a session gets, for its record; who starts it for another gives none of theirs."""
+    if wish.user_id and wish.user_id != principal.user_id:
+        return {}
+    return {"role": principal.role, "team_env_file": principal.env_file}
 
 
 def _pick(kitchen: Kitchen, wish: StartRequest) -> tuple[Agent, bool]:
@@ -75,7 +96,9 @@ def _pick(kitchen: Kitchen, wish: StartRequest) -> tuple[Agent, bool]:
     try:
         choice = kitchen.catalogue.pick(wish.agent, kitchen.default_agent)
     except StepFailed as failure:
-        raise Refusal(INVALID_REQUEST, f"$.agent: {failure.sentence}") from failure
+        if not wish.agent:
+            raise Refusal(START_UNAVAILABLE, failure.sentence, facts={"step": failure.step}) from failure
+        raise Refusal(INVALID_REQUEST, f"{wish.place('agent')}: {failure.sentence}") from failure
     return choice.agent, choice.automatic
 
 
@@ -97,40 +120,67 @@ class Recipe:
         kitchen, wish = self._kitchen, self._wish
         report("directory")
         directory = await kitchen.directories.make(self._session.id)
-        home = kitchen.homes.of(self._session.owner) if kitchen.per_user_home else directory.root / "home"
+        home = kitchen.home(self._session)
         values = await self._environment({"HOME": str(home), "TMPDIR": str(directory.tmp)}, port)
         report("home")
         await kitchen.homes.prepare(home, self._agent.home, {**values, "WORK": str(directory.work)})
         if wish.repository:
             report("clone")
-            await kitchen.cloner.clone(repository.parse(wish.repository), directory.work, home, self._token())
+            place = wish.place("repository")
+            found = repository.parse(wish.repository, place, kitchen.github_host)
+            await kitchen.cloner.clone(found, directory.work, home, values.get("GITHUB_TOKEN"), place)
         script = wish.script
+        command = self._agent.argv(resume=self._resume)
+        if script is None:
+            _find(command, values, directory.work)
 
         def wrap(argv: tuple[str, ...]) -> tuple[str, ...]:
             return kitchen.scripts.argv(script, port, argv) if script else argv
 
         return Prepared(
-            command=self._agent.argv(resume=self._resume),
+            command=command,
             agent_type=self._agent.type,
             environment=values,
             directory=directory.work,
             wrap=wrap,
         )
 
-    def _token(self) -> str | None:
-        return self._wish.github_token or self._wish.environment.get("GITHUB_TOKEN")
+    async def _role_layers(self) -> dict[str, Mapping[str, str]]:
+        """Return the environment files of the role of whoever the session belongs to, as fields of ``Layers``."""
+        files, options = self._kitchen.role_files, self._session.options
+        if files is None:
+            return {}
+        role, team = options.get("role"), options.get("team_env_file")
+        return {
+            "role_default": (await files.role("default")).values if self._kitchen.role_default else {},
+            "role": (await files.role(role)).values if role else {},
+            "team": (await files.named(team, "env_file of the team")).values if team else {},
+        }
 
     async def _environment(self, fixed: Mapping[str, str], port: int) -> dict[str, str]:
         wish = self._wish
         chosen = await self._kitchen.env_files.named(wish.env_file) if wish.env_file else None
-        github = {"GITHUB_TOKEN": wish.github_token} if wish.github_token else {}
+        places = {"AGENTAPI_PORT": str(port)} if port else {}  # a UNIX socket has none
+        github = {"GITHUB_API": self._kitchen.github_api} if self._kitchen.github_api else {}
         return environment.merge(
             environment.Layers(
                 server=self._kitchen.server_environment(self._agent.needs),
                 agent=self._agent.environment,
                 github=github,
+                **await self._role_layers(),
                 env_file=chosen.values if chosen else {},
-                request=wish.environment,
-                fixed={**fixed, "AGENTPROXY_SESSION_ID": self._session.id, "AGENTAPI_PORT": str(port)},
+                request=wish.kept_environment(),
+                fixed={**fixed, "AGENTPROXY_SESSION_ID": self._session.id, **places},
             )
         )
+
+
+def _find(command: tuple[str, ...], values: Mapping[str, str], directory: Path) -> None:
+    """Check that the agent's program can be run, so that the truth is told before an agent server stands around nothing.
+
+    :raises StepFailed: ``agent``.
+    """
+    try:
+        find_program(command, values, directory)
+    except LaunchFailed as failed:
+        raise StepFailed("agent", str(failed)) from None

@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 
 from agentproxy.errors import AGENT_UNREACHABLE, SESSION_ENDED, SESSION_NOT_FOUND, Refusal
 from agentproxy.features.living import LivingSession
-from agentproxy.features.sessions import Sessions, ending_facts
+from agentproxy.features.sessions import Sessions
 from agentproxy.model.backend import Backend
 from agentproxy.model.session import Session
 from agentproxy.store import Store
@@ -22,7 +22,7 @@ def ended(session: Session) -> Refusal:
         return Refusal(SESSION_NOT_FOUND, session_id=session.id)
     if ending is None:
         return Refusal(SESSION_ENDED, session_id=session.id)
-    return Refusal(SESSION_ENDED, ending.sentence, session.id, facts={"phase": "ended", **ending_facts(ending)})
+    return Refusal(SESSION_ENDED, ending.sentence, session.id, facts={"phase": "ended", **ending.facts()})
 
 
 class Directory:
@@ -34,6 +34,15 @@ class Directory:
     def __init__(self, sessions: Sessions, store: Store) -> None:
         self._sessions = sessions
         self._store = store
+
+    def record(self, session_id: str) -> Session | None:
+        """Return the record of a session that memory knows."""
+        known = self._sessions.current(session_id)
+        return known.record if isinstance(known, LivingSession) else known
+
+    async def stored(self, session_id: str) -> Session | None:
+        """Return the record of a session from the store."""
+        return await self._store.session(session_id)
 
     def look(self, session_id: str) -> Backend | Refusal | None:
         """Return the address, why there is none, or None when it is not decided yet."""

@@ -40,6 +40,10 @@ class ScriptedDriver:
         self.screen_text = screen
         self.say(StatusEvent(AgentStatus.STABLE))
 
+    def status_only_running(self) -> None:
+        """Let the agent work again."""
+        self.say(StatusEvent(AgentStatus.RUNNING))
+
     def break_stream(self) -> None:
         """Let the stream end."""
         assert self._sink is not None

@@ -94,14 +94,14 @@ def test_a_second_server_leaves_the_first_ones_data_alone(daemon: Daemon, tmp_pa
     assert daemon.client.get(f"/{session_id}/status").status == 200
 
 
-def test_after_a_crash_nothing_runs_on_unseen(daemon: Daemon, tmp_path: Path) -> None:
-    """The server that starts after `kill -9` ends what was left and shows the session as lost."""
+def test_without_adoption_nothing_outlives_a_crash(daemon: Daemon, tmp_path: Path) -> None:
+    """With adoption off, the server that starts after `kill -9` ends what was left and shows the session as lost."""
     session_id = daemon.start()
     kind = daemon.client.get(f"/sessions/{session_id}").json()["phase"]
     daemon.process.kill()
     daemon.process.wait(30)
     assert (kind, bool(left_of(tmp_path))) == ("ready", True)
-    again = Daemon(tmp_path, "embedded")
+    again = Daemon(tmp_path, "embedded", {"AGENTPROXY_SESSIONS_ADOPT": "false"})
     try:
         assert again.client.get(f"/sessions/{session_id}").json()["ending"]["reason"] == "lost"
         assert left_of(tmp_path / "data") == []
@@ -138,6 +138,6 @@ def test_a_wrong_start_is_refused_by_the_path_of_its_fault(daemon: Daemon, body:
 def test_a_start_that_fails_says_why(daemon: Daemon) -> None:
     """The step, the reason and the code are in the answer, and the session is listed with them."""
     reply = daemon.client.post_json("/start", {"params": {"repo_full_name": "/etc"}})
-    assert (reply.status, reply.json()["code"], reply.json()["step"]) == (500, "start_failed", "clone")
+    assert (reply.status, reply.json()["code"], reply.json()["step"]) == (400, "invalid_request", "clone")
     [listed] = daemon.client.get("/search?status=inactive").json()["sessions"]
     assert (listed["session_id"], listed["ending"]["reason"]) == (reply.json()["session_id"], "failed")

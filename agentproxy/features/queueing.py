@@ -1,0 +1,388 @@
+"""The queue of one session's messages while its agent server lives: one is typed when the agent takes it, and never twice.
+
+What is written down, and when: a delivery is ``typing`` in the store before the first key is pressed, and what became of it
+is in the store before the next one begins. So whatever instant the server dies at, each is either certainly not typed, or
+decided by the agent server's own transcript, or ``uncertain`` for a person (``recovering.py``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from agentproxy.agents.driver import AgentServerDriver
+from agentproxy.errors import Refusal
+from agentproxy.features.attention import Watcher
+from agentproxy.features.bell import Bell
+from agentproxy.features.entering import Fate, Typed, ordered, type_in
+from agentproxy.features.observing import Observer
+from agentproxy.features.queue_terms import Ledger, Terms
+from agentproxy.features.recovering import Recovery
+from agentproxy.model.attention import ASKING, Kind
+from agentproxy.model.delivery import OPEN, At, Delivery, DeliveryState, answer_in, in_order, moved, next_in_line
+from agentproxy.model.event import NewEvent
+from agentproxy.store.deliveries import told
+
+log = Logger()
+
+AGAIN = 1.0
+"""Seconds until something that failed is tried again."""
+ESCAPE_PAUSE = 0.5
+"""Seconds after interrupt keys: an Esc and the key behind it would be read as one Alt key."""
+ANSWER_LIMIT = 65_536
+"""Characters of an answer that are kept with its delivery; the transcript has all of it."""
+REMEMBERED = 200
+"""Senders that the turn of the next one is told by."""
+
+
+class MessageQueue:
+    """The queue of one living session.
+
+    :ivar held: why nothing is typed although something waits; empty when nothing is in the way.
+    :ivar ready: whether the store's deliveries are known.
+    """
+
+    def __init__(
+        self, ledger: Ledger, watcher: Watcher, holder: Callable[[], str | None], terms: Terms, clock: IReactorTime
+    ) -> None:
+        self.held = ""
+        self.ready = False
+        self._ledger, self._watcher, self._terms, self._clock = ledger, watcher, terms, clock
+        self._holder = holder
+        self._open: dict[str, Delivery] = {}
+        self._recent: list[str] = []
+        self._driver: AgentServerDriver | None = None
+        self._observer: Observer | None = None
+        self._running: Deferred[Any] | None = None
+        self._bell = Bell(clock)
+        self._after_turn = -1
+        self._turns: dict[str, tuple[int, int]] = {}
+        self._interrupted: set[str] = set()
+        self._closing = False
+        self._typing: str | None = None
+        self._idle_waits: list[Deferred[None]] = []
+        self._arrived: list[Delivery] = []
+        watcher.listen(self.poke)
+
+    # -- the life
+
+    def attach(self, driver: AgentServerDriver, observer: Observer) -> None:
+        """Begin to work."""
+        self._driver, self._observer = driver, observer
+        self._running = Deferred.fromCoroutine(self._run())
+        self._running.addErrback(self._stopped)
+
+    def close(self) -> None:
+        """End the work: what was not typed stays accepted, what is being typed becomes uncertain. Twice does no harm."""
+        if self._typing is None:
+            self.abandon()
+        self._closing = True  # one that is being typed ends by itself: its stream and its connection are closed
+
+    def abandon(self) -> None:
+        """End the work where it stands; what is being typed is decided by :mod:`agentproxy.features.recovering`."""
+        self._closing = True
+        running, self._running = self._running, None
+        self._bell.close()
+        if running is not None:
+            running.cancel()
+
+    def _stopped(self, failure: Failure) -> None:
+        if not failure.check(CancelledError):
+            log.failure("The queue of session {session} failed", failure, session=self._terms.session_id)
+
+    # -- what others do with it
+
+    def add(self, delivery: Delivery) -> None:
+        """Take a new delivery that is committed."""
+        if self.ready:
+            self._open[delivery.id] = delivery
+        else:
+            self._arrived.append(delivery)
+        self.poke()
+
+    def known(self, delivery_id: str) -> Delivery | None:
+        """Return an open delivery as it is now."""
+        return self._open.get(delivery_id)
+
+    def waiting(self) -> list[Delivery]:
+        """Return the accepted deliveries in the order in which they will be typed."""
+        return in_order(list(self._open.values()), self._recent)
+
+    async def change(self, changed: Sequence[Delivery], events: Sequence[NewEvent]) -> None:
+        """Take deliveries as a person has changed them, and commit it.
+
+        The change stands in memory at once, so that nothing is typed that somebody has taken back.
+        """
+        before = {one.id: self._open[one.id] for one in changed if one.id in self._open}
+        self._put(changed)
+        try:
+            await self._ledger.keep(changed, events)
+        except BaseException:
+            self._open.update(before)
+            raise
+        for one in changed:
+            self._ledger.settled(one)
+        self.poke()
+
+    async def clear_input(self) -> None:
+        """Press the keys that empty the input line, when it may hold a text that was not entered."""
+        if self._driver is not None and self._terms.clear and not self._watcher.now.input:
+            for key in self._terms.clear:
+                await self._driver.send_raw(key)
+
+    def typed(self) -> Deferred[None]:
+        """Return a Deferred that fires when no message is being typed; cancel to forget it."""
+        waiting: Deferred[None] = Deferred(lambda one: self._idle_waits.remove(one) if one in self._idle_waits else None)
+        if self._typing is None:
+            waiting.callback(None)
+        else:
+            self._idle_waits.append(waiting)
+        return waiting
+
+    @property
+    def is_typing(self) -> bool:
+        """Return whether a message is being typed."""
+        return self._typing is not None
+
+    def poke(self) -> None:
+        """Look again at what can be done."""
+        self._bell.ring()
+
+    # -- the work
+
+    async def _run(self) -> None:
+        await self._load()
+        while not self._closing:
+            try:
+                await self._step()
+            except CancelledError:
+                raise
+            except Exception:
+                log.failure("The queue of session {session} failed; it goes on", session=self._terms.session_id)
+                await self._sleep(AGAIN)
+
+    async def _load(self) -> None:
+        while not self.ready:
+            try:
+                found, self._recent = await self._ledger.load(self._terms.session_id)
+            except Refusal as refusal:
+                log.warn("The queue of session {session} cannot be read: {refusal}", session=self._terms.session_id,
+                         refusal=str(refusal))  # fmt: skip
+                await self._sleep(AGAIN)
+                continue
+            self._open = {one.id: one for one in [*found, *self._arrived]}
+            self.ready = True
+
+    async def _step(self) -> None:
+        """Do one thing: decide what a crash left, follow an answer, type what is next, or wait for a change."""
+        self._bell.silence()
+        await self._expire()
+        if (left := self._in(DeliveryState.TYPING)) is not None:
+            await self._recover(left)
+        elif (under_way := self._in(DeliveryState.DELIVERED)) is not None:
+            await self._follow(under_way)
+        else:
+            await self._next()
+
+    async def _next(self) -> None:
+        one = next_in_line(list(self._open.values()), self._recent)
+        why = self._why_held() if one is not None else ""
+        self._say_held(why)
+        if one is None or why or not self._can_type():
+            if one is not None and not why and one.at is At.INTERRUPT:
+                await self._interrupt_once(one)
+            await self._bell.heard()
+        else:
+            await self._type(one)
+
+    def _can_type(self) -> bool:
+        assert self._observer is not None
+        return self._watcher.takes_message and self._observer.quiet_turns > self._after_turn
+
+    def _why_held(self) -> str:
+        now = self._watcher.now
+        if self._in(DeliveryState.UNCERTAIN) is not None:
+            return "a delivery is uncertain: retry or discard it"
+        if holder := self._holder():
+            return f"{holder} has the keyboard"
+        if now.kind in ASKING:
+            return f"the agent waits for a person: {now.line}"
+        if now.kind is Kind.LIMIT and now.until is not None and now.until > datetime.now(UTC):
+            self._bell.ring_in("limit", (now.until - datetime.now(UTC)).total_seconds())
+            return f"the agent is rate limited until {now.until.isoformat(timespec='seconds')}"
+        return self._terms.budget()
+
+    def _say_held(self, why: str) -> None:
+        if why != self.held:
+            self.held = why
+            self._terms.tell("queue", {"held": why})
+
+    async def _type(self, one: Delivery) -> None:
+        """Type one delivery; it stands as ``typing`` in the store before the first key."""
+        assert self._driver is not None
+        assert self._observer is not None
+        base = max(self._observer.messages, default=-1)
+        now = datetime.now(UTC)
+        typing = moved(one, DeliveryState.TYPING, now, incarnation=self._terms.incarnation, base=base, typed_at=now)
+        self._typing = one.id
+        try:
+            self._put([typing])
+            try:
+                await self._ledger.keep([typing], [told(typing)])
+            except Refusal:
+                self._put([one])
+                raise
+            if self._why_held() or not self._can_type():
+                await self._become(moved(typing, DeliveryState.ACCEPTED, datetime.now(UTC)))
+                return
+            turn = self._observer.quiet_turns
+            result = await type_in(typing, self._driver, self._observer, self._clock)
+            await self._record(typing, result, turn)
+        finally:
+            self._typed_all()
+
+    async def _record(self, typing: Delivery, result: Typed, turn: int) -> None:
+        now = datetime.now(UTC)
+        if result.fate is Fate.SHOWN:
+            assert result.message is not None
+            assert self._observer is not None
+            self._turns[typing.id] = (turn, self._observer.quiet_turns)
+            await self._delivered(typing, result.message.id)
+        elif result.fate in (Fate.BUSY, Fate.NOT_TYPED):
+            self._after_turn = turn if result.fate is Fate.BUSY else self._after_turn
+            await self._become(moved(typing, DeliveryState.ACCEPTED, now, reason=result.reason))
+            if result.fate is Fate.NOT_TYPED:
+                await self._sleep(AGAIN)
+        else:
+            state = DeliveryState.REFUSED if result.fate is Fate.REFUSED else DeliveryState.UNCERTAIN
+            await self._become(moved(typing, state, now, reason=result.reason))
+
+    async def _delivered(self, typing: Delivery, message_id: int) -> None:
+        now = datetime.now(UTC)
+        self._recent = [*[one for one in self._recent if one != typing.sender], typing.sender][-REMEMBERED:]
+        self._terms.spent()
+        await self._become(moved(typing, DeliveryState.DELIVERED, now, message_id=message_id, delivered_at=now))
+
+    async def _recover(self, left: Delivery) -> None:
+        """Decide about a delivery that was being typed when the server died."""
+        assert self._driver is not None
+        assert self._observer is not None
+        before = [] if left.incarnation is None else await self._ledger.life(left.session_id, left.incarnation)
+        recovery = Recovery(left, self._terms.incarnation, self._driver, self._observer, self._watcher, self._known_ids())
+        decided = await recovery.decide(before, self._bell.heard, self._bell.ring_in)
+        if isinstance(decided, int):
+            await self._delivered(left, decided)
+        else:
+            await self._become(decided)
+
+    def _known_ids(self) -> frozenset[int]:
+        return frozenset(one.message_id for one in self._open.values() if one.message_id is not None)
+
+    async def _follow(self, one: Delivery) -> None:
+        """Follow a delivered message until its turn ends."""
+        assert self._observer is not None
+        if one.incarnation != self._terms.incarnation or one.message_id is None:
+            self._open.pop(one.id)
+            return
+        while not self._turn_is_over(one):
+            urgent = next_in_line(list(self._open.values()), self._recent)
+            if urgent is not None and urgent.at is At.INTERRUPT and self._watcher.now.kind not in ASKING:
+                self._say_held("")
+                if await self._interrupt_once(urgent):
+                    one = replace(one, interrupted=True)
+                    self._put([one])
+            elif urgent is not None:
+                self._say_held(self._why_held() if self._watcher.now.kind in ASKING else "")
+            await self._bell.heard()
+        await self._answered(one)
+
+    def _answer(self, one: Delivery) -> str:
+        assert self._observer is not None
+        assert one.message_id is not None
+        return answer_in(ordered(self._observer), one.message_id)
+
+    def _turn_is_over(self, one: Delivery) -> bool:
+        """Return whether the agent turned quiet after the message showed, or after it was typed and with an answer."""
+        assert self._observer is not None
+        assert one.message_id is not None
+        typed, seen = self._turns.get(one.id, (0, 0))
+        quiet = self._observer.quiet_turns
+        over = self._watcher.takes_message and (quiet > seen or (quiet > typed and bool(self._answer(one))))
+        return over or any(other.role == "user" and other.id > one.message_id for other in ordered(self._observer))
+
+    async def _answered(self, one: Delivery) -> None:
+        now, attention = datetime.now(UTC), self._watcher.now
+        reason = f"{attention.kind.value}: {attention.line}" if attention.wanted else ""
+        answer = self._answer(one)[:ANSWER_LIMIT]
+        done = moved(one, DeliveryState.ANSWERED, now, answer=answer, answered_at=now, reason=reason)
+        self._turns.pop(one.id, None)
+        await self._become(done)
+        if done.last:
+            self._terms.answered(done)
+
+    async def _interrupt_once(self, one: Delivery) -> bool:
+        """Press the interrupt keys for a delivery, once; return whether they were pressed."""
+        assert self._driver is not None
+        if one.id in self._interrupted or self._watcher.now.kind not in (Kind.WORKING, Kind.UNREACHABLE):
+            return False
+        self._interrupted.add(one.id)
+        await self._driver.interrupt(self._terms.interrupt)
+        self._terms.tell("agent.interrupted", {"by": one.sender})
+        await self._sleep(ESCAPE_PAUSE)
+        for key in self._terms.clear:
+            await self._driver.send_raw(key)
+        return True
+
+    # -- small things
+
+    def _in(self, state: DeliveryState) -> Delivery | None:
+        return next((one for one in self._open.values() if one.state is state), None)
+
+    def _put(self, changed: Sequence[Delivery]) -> None:
+        for one in changed:
+            if one.state in OPEN:
+                self._open[one.id] = one
+            else:
+                self._open.pop(one.id, None)
+
+    async def _become(self, one: Delivery) -> None:
+        """Take a new state over in memory and commit it, however long the store needs: the world has moved on already."""
+        self._put([one])
+        while True:
+            try:
+                await self._ledger.keep([one], [told(one)])
+                break
+            except Refusal as refusal:
+                log.warn("Delivery {delivery} cannot be recorded: {refusal}", delivery=one.id, refusal=str(refusal))
+                if self._closing:
+                    return
+                await self._sleep(AGAIN)
+        self._ledger.settled(one)
+
+    async def _expire(self) -> None:
+        now = datetime.now(UTC)
+        for one in list(self._open.values()):
+            if one.state is not DeliveryState.ACCEPTED or one.expires_at is None:
+                continue
+            if one.expires_at <= now:
+                expired = moved(one, DeliveryState.EXPIRED, now, reason=self.held or self._watcher.now.kind.value)
+                await self._become(expired)
+            else:
+                self._bell.ring_in(one.id, (one.expires_at - now + timedelta(milliseconds=1)).total_seconds())
+
+    def _typed_all(self) -> None:
+        self._typing = None
+        waits, self._idle_waits = self._idle_waits, []
+        for one in waits:
+            one.callback(None)
+
+    def _sleep(self, seconds: float) -> Deferred[Any]:
+        return deferLater(self._clock, seconds)

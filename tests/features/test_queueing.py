@@ -1,0 +1,249 @@
+"""Queued messages: typed once, in order, when the agent takes them; the agent's own log decides."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from twisted.internet.defer import ensureDeferred
+
+from agentproxy.agents.driver import Busy, Outcome, Refused, Sent, TypedNotEntered, Unknown, Unreachable
+from agentproxy.errors import STORE_UNAVAILABLE, Refusal
+from agentproxy.model.attention import Marks
+from agentproxy.model.delivery import At, DeliveryState
+from agentproxy.model.session import AgentStatus
+from tests.features.queue_scene import ASKING, IDLE, WORKING, Scene
+
+
+def test_messages_are_typed_in_order_each_after_the_turn_before() -> None:
+    """Nothing is typed into a working agent, and each delivery has the answer to its own message."""
+    scene = Scene()
+    for text in ("one", "two", "three"):
+        scene.accept(text)
+    assert scene.agent.entered == ["one"]
+    scene.work(scene.settled)
+    assert scene.agent.entered == ["one", "two", "three"]
+    assert [one.answer for one in scene.ledger.rows.values()] == [
+        "answer 1 to one",
+        "answer 2 to two",
+        "answer 3 to three",
+    ]
+    assert scene.turns == 3
+    scene.end()
+
+
+def test_senders_take_turns() -> None:
+    """One who queues many messages does not keep another waiting."""
+    scene = Scene()
+    for text in ("a1", "a2", "a3"):
+        scene.accept(text, "alice")
+    scene.accept("b1", "bob")
+    scene.work(scene.settled)
+    assert scene.agent.entered == ["a1", "b1", "a2", "a3"]
+    scene.end()
+
+
+def test_quiet_is_not_ready() -> None:
+    """A loading agent is quiet too: its message waits for the input line, and the screen is read once each quiet time."""
+    scene = Scene()
+    scene.agent.turn("Loading")
+    scene.accept("hello")
+    scene.clock.advance(60)
+    assert scene.agent.entered == []
+    assert scene.agent.screens_read == 2
+    scene.agent.turn(IDLE)
+    assert scene.agent.entered == ["hello"]
+    scene.end()
+
+
+def test_a_question_holds_the_queue_and_says_so() -> None:
+    """While the agent asks for an approval nothing is typed, for it would be taken as the answer."""
+    scene = Scene()
+    scene.agent.turn(ASKING)
+    scene.accept("hello")
+    scene.clock.advance(60)
+    assert scene.agent.entered == []
+    assert "Allow? [y/n]" in scene.queue.held
+    scene.agent.turn(IDLE)
+    assert (scene.agent.entered, scene.queue.held) == (["hello"], "")
+    assert [facts["held"] for kind, facts in scene.facts if kind == "queue"] == [
+        "the agent waits for a person: Allow? [y/n]",
+        "",
+    ]
+    scene.end()
+
+
+def test_who_has_the_keyboard_holds_the_queue() -> None:
+    """Nothing is typed between somebody's raw keys."""
+    scene = Scene()
+    scene.holder = "bob"
+    scene.accept("hello")
+    assert (scene.agent.entered, scene.queue.held) == ([], "bob has the keyboard")
+    scene.holder = None
+    scene.queue.poke()
+    assert scene.agent.entered == ["hello"]
+    scene.end()
+
+
+def test_a_spent_budget_holds_the_queue_but_no_turn() -> None:
+    """The turn under way is answered; the next message waits until somebody lifts the budget."""
+    scene = Scene()
+    first, second = scene.accept("one"), scene.accept("two")
+    scene.spent = "the budget is spent"
+    scene.work(lambda: scene.state(first) == "answered")
+    scene.clock.advance(60)
+    assert (scene.state(second), scene.queue.held) == ("accepted", "the budget is spent")
+    scene.spent = ""
+    scene.queue.poke()
+    scene.work(scene.settled)
+    scene.end()
+
+
+def test_an_urgent_message_interrupts_the_turn() -> None:
+    """It is typed before what waits; the interrupted one says so and has what the agent had said."""
+    scene = Scene()
+    first, second = scene.accept("one"), scene.accept("two")
+    scene.accept("stop", at=At.INTERRUPT)
+    scene.work(scene.settled)
+    assert scene.agent.entered == ["one", "stop", "two"]
+    assert scene.agent.pressed == ["\x03", "\x15"]
+    assert scene.ledger.rows[first].interrupted
+    assert scene.ledger.rows[first].answer == "interrupted"
+    assert not scene.ledger.rows[second].interrupted
+    scene.end()
+
+
+def test_an_urgent_message_waits_for_a_question() -> None:
+    """Interrupt keys answer a question as well, so they are not pressed."""
+    scene = Scene()
+    scene.agent.turn(ASKING)
+    scene.accept("stop", at=At.INTERRUPT)
+    scene.clock.advance(5)
+    assert (scene.agent.entered, scene.agent.pressed) == ([], [])
+    scene.end()
+
+
+def test_a_busy_agent_server_gets_it_at_the_next_quiet_time() -> None:
+    """Busy means that nothing was typed."""
+    scene = Scene()
+    scene.agent.outcomes = [Busy()]
+    one = scene.accept("hello")
+    assert (scene.agent.entered, scene.state(one)) == ([], "accepted")
+    scene.agent.turn(IDLE)
+    scene.work(scene.settled)
+    assert scene.agent.entered == ["hello"]
+    scene.end()
+
+
+def test_an_unreachable_agent_server_is_tried_again() -> None:
+    """Nothing was sent, so it is sent again after a while."""
+    scene = Scene()
+    scene.agent.outcomes = [Unreachable("no connection")]
+    scene.accept("hello")
+    assert scene.agent.entered == []
+    scene.work(scene.settled)
+    assert scene.agent.entered == ["hello"]
+    scene.end()
+
+
+@pytest.mark.parametrize(
+    ("outcome", "state"),
+    [(Unknown("closed"), "uncertain"), (TypedNotEntered(), "uncertain"), (Refused("too odd"), "refused")],
+)
+def test_what_may_have_been_typed_is_never_typed_again(outcome: Outcome, state: str) -> None:
+    """However often the agent turns ready afterwards; and what comes behind an uncertain one waits for a person."""
+    scene = Scene()
+    scene.agent.outcomes = [outcome]
+    one, behind = scene.accept("hello"), scene.accept("next")
+    scene.clock.advance(11)
+    assert (scene.state(one), bool(scene.ledger.rows[one].reason)) == (state, True)
+    scene.agent.turn(IDLE)
+    scene.agent.turn(IDLE)
+    assert scene.agent.entered == ([] if state == "uncertain" else ["next"])
+    assert scene.state(behind) == ("accepted" if state == "uncertain" else "answered")
+    scene.end()
+
+
+def test_an_unknown_outcome_that_shows_in_the_stream_was_delivered() -> None:
+    """The stream knows more than a broken answer."""
+    scene = Scene()
+    scene.agent.outcomes = [Unknown("closed")]
+    one = scene.accept("hello")
+    scene.agent.status_is(AgentStatus.RUNNING, WORKING)
+    scene.agent.say("user", "hello")
+    assert scene.state(one) == "delivered"
+    scene.end()
+
+
+def test_an_old_equal_message_is_not_taken_for_the_new_one() -> None:
+    """The same words said before do not count as delivered."""
+    scene = Scene()
+    scene.agent.say("user", "again")
+    scene.agent.outcomes = [Unknown("closed")]
+    one = scene.accept("again")
+    scene.clock.advance(11)
+    assert scene.state(one) == "uncertain"
+    scene.end()
+
+
+def test_a_message_that_was_taken_back_is_not_typed() -> None:
+    """Also when its taking back is not committed yet."""
+    scene = Scene()
+    scene.holder = "bob"
+    one = scene.accept("hello")
+    gone = replace(scene.ledger.rows[one], state=DeliveryState.WITHDRAWN)
+    scene.steps.stop_at = scene.steps.taken + 1
+    ensureDeferred(scene.queue.change([gone], []))
+    scene.holder = None
+    scene.queue.poke()
+    assert scene.agent.entered == []
+    scene.end()
+
+
+def test_a_late_message_expires() -> None:
+    """What was not typed in its time is never typed."""
+    scene = Scene()
+    scene.agent.turn("Loading")
+    one = scene.accept("hello", expires_at=datetime.now(UTC) - timedelta(seconds=1))
+    assert scene.state(one) == "expired"
+    scene.agent.turn(IDLE)
+    assert scene.agent.entered == []
+    scene.end()
+
+
+def test_a_store_that_fails_before_the_first_key_means_no_key() -> None:
+    """What cannot be written down is not typed; it is tried again and then typed once."""
+    scene = Scene()
+    scene.ledger.failing = Refusal(STORE_UNAVAILABLE, "disk full")
+    one = scene.accept("hello")
+    scene.clock.advance(5)
+    assert scene.agent.entered == []
+    scene.ledger.failing = None
+    scene.work(scene.settled)
+    assert (scene.agent.entered, scene.state(one)) == (["hello"], "answered")
+    scene.end()
+
+
+def test_an_agent_without_marks_takes_messages_when_it_is_quiet() -> None:
+    """Nothing better can be known of it."""
+    scene = Scene(Marks())
+    scene.accept("hello")
+    scene.work(scene.settled)
+    assert scene.agent.entered == ["hello"]
+    scene.end()
+
+
+def test_sent_without_a_trace_is_uncertain() -> None:
+    """An agent server that says yes and shows nothing is not believed."""
+    scene = Scene()
+    scene.agent.outcomes = [Sent()]
+
+    async def says_yes(text: str, deadline: float) -> Outcome:
+        return Sent()
+
+    scene.agent.send_user = says_yes  # type: ignore[method-assign]
+    one = scene.accept("hello")
+    scene.clock.advance(11)
+    assert scene.state(one) == "uncertain"
+    scene.end()

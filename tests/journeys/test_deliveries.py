@@ -1,0 +1,265 @@
+"""Messages, attention and approvals as a user meets them: a real daemon, real agent servers, real terminal programs."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.fakes import fake_command
+from tests.fakes.log import FakeLog
+from tests.daemon import Daemon
+from tests.waiting import wait_for
+
+
+class Talking:
+    """A daemon with some agents of its own."""
+
+    def __init__(self, directory: Path, agent_server: str = "embedded", **options: Any) -> None:
+        self.directory = directory
+        self.fake_log = FakeLog(directory / "fake.log")
+        environment = {"FAKE_LOG": str(self.fake_log.path)}
+        agents = {
+            "asker": {
+                "command": fake_command("approve", "yes"),
+                "environment": environment,
+                "allow": ["1"],
+                "deny": ["\x1b"],
+                "marks": {
+                    "idle": [r"^> \Z", r"^>\Z"],
+                    "approval": [r"Would you like to run the following command\?(?=(?:\n.*){0,4}\Z)"],
+                    "subject": [r"^\s*\$ (?P<subject>.+)\n\W*1\. "],
+                },
+            },
+            "talker": {
+                "command": fake_command("tui"),
+                "environment": environment,
+                "marks": {"idle": [r"^> ?\Z"]},
+            },
+            "thinker": {
+                "command": fake_command("quiet", "1"),
+                "environment": environment,
+                "marks": {"idle": [r"^> ?\Z"]},
+            },
+        }
+        (directory / "agentproxy").mkdir()
+        (directory / "agentproxy" / "agentproxy.yaml").write_text(json.dumps({"agents": agents, **options}))
+        self.agent_server = agent_server
+        self.daemon = self._daemon()
+        self.client = self.daemon.client
+
+    def _daemon(self) -> Daemon:
+        return Daemon(self.directory, self.agent_server, {"XDG_CONFIG_HOME": str(self.directory)})
+
+    def again(self) -> None:
+        """Start the daemon again on the same data."""
+        self.daemon = self._daemon()
+        self.client = self.daemon.client
+
+    def start(self, agent: str, **body: Any) -> str:
+        """Start a session."""
+        return self.daemon.start(agent=agent, **body)
+
+    def send(self, session_id: str, content: str, query: str = "", **more: Any) -> Any:
+        """Queue a message and return the answer."""
+        headers = more.pop("headers", {})
+        body = json.dumps({"content": content, **more})
+        return self.client.request(
+            "POST", f"/sessions/{session_id}/messages{query}", body, {"content-type": "application/json", **headers}
+        )
+
+    def session(self, session_id: str) -> Any:
+        """Return a session's record."""
+        return self.client.get(f"/sessions/{session_id}").json()
+
+    def approvals(self) -> list[Any]:
+        """Return the approvals that wait."""
+        found: list[Any] = self.client.get("/approvals").json()["approvals"]
+        return found
+
+    def answer(self, approval_id: str, answer: str) -> Any:
+        """Answer an approval."""
+        return self.client.post_json(f"/approvals/{approval_id}", {"answer": answer})
+
+
+@pytest.fixture
+def talking(tmp_path: Path) -> Iterator[Talking]:
+    """A daemon with the embedded agent server."""
+    found = Talking(tmp_path)
+    yield found
+    found.daemon.stop()
+
+
+def test_a_message_is_answered_in_one_call(talking: Talking) -> None:
+    """202 with a delivery at once, or 200 with the agent's answer; the same key is the same delivery."""
+    session_id = talking.start("talker")
+    done = talking.send(session_id, "hello", "?wait=answered", headers={"idempotency-key": "k1"})
+    assert (done.status, done.json()["state"], done.json()["answer"]) == (200, "answered", "reply: hello")
+    again = talking.send(session_id, "hello", headers={"idempotency-key": "k1"})
+    assert (again.status, again.json()["delivery_id"]) == (202, done.json()["delivery_id"])
+    other = talking.send(session_id, "other", headers={"idempotency-key": "k1"})
+    assert (other.status, other.json()["code"]) == (409, "key_reused")
+    queued = talking.send(session_id, "two")
+    assert (queued.status, queued.json()["state"] in ("accepted", "typing")) == (202, True)
+    talking.fake_log.wait("the second message", lambda log: log.entered() == ["hello", "two"])
+    assert talking.send(session_id, " ").status == 400
+
+
+def test_a_queue_is_listed_changed_and_taken_back(talking: Talking) -> None:
+    """While somebody has the keyboard messages wait, and can be edited, moved and withdrawn."""
+    session_id = talking.start("talker")
+    keyboard = f"/sessions/{session_id}/keyboard"
+    assert talking.client.post_json(keyboard, {"action": "take", "seconds": 600}).json()["holder"] == "local"
+    ids = [talking.send(session_id, text).json()["delivery_id"] for text in ("one", "two", "three")]
+    base = f"/sessions/{session_id}/deliveries"
+    listed = talking.client.get(base).json()
+    assert listed["held"] == "local has the keyboard"
+    patch = lambda one, **body: talking.client.request(  # noqa: E731
+        "PATCH", f"{base}/{one}", json.dumps(body), {"content-type": "application/json"}
+    )
+    assert patch(ids[0], content="ONE").json()["content"] == "ONE"
+    assert patch(ids[2], before=ids[0]).status == 200
+    assert talking.client.request("DELETE", f"{base}/{ids[1]}").json()["state"] == "withdrawn"
+    assert talking.client.request("DELETE", f"{base}/{ids[1]}").json()["code"] == "delivery_settled"
+    assert talking.client.post_json(keyboard, {"action": "release"}).json()["holder"] is None
+    talking.fake_log.wait("both messages", lambda log: len(log.entered()) == 2)
+    assert talking.fake_log.entered() == ["three", "ONE"]
+
+
+def test_an_approval_is_an_object_that_is_answered_once(talking: Talking) -> None:
+    """Listed with its command, allowed or denied; a late answer and a message meanwhile do nothing to the agent."""
+    session_id = talking.start("asker", message="rm -r build")
+    [one] = wait_for("the approval", talking.approvals)
+    assert (one["subject"], [each["name"] for each in one["choices"]][:2]) == ("rm -r build", ["allow", "deny"])
+    attention = talking.session(session_id)["attention"]
+    assert (attention["kind"], attention["wanted"]) == ("approval", True)
+    held = talking.send(session_id, "no, stop")
+    denied = talking.answer(one["approval_id"], "deny")
+    assert (denied.status, denied.json()["state"]) == (200, "denied")
+    late = talking.answer(one["approval_id"], "allow")
+    assert (late.status, late.json()["code"]) == (409, "approval_changed")
+    talking.fake_log.wait("the message that was held", lambda log: log.entered()[1:] == ["no, stop"])
+    [second] = wait_for("the second approval", talking.approvals)
+    assert talking.answer(second["approval_id"], "1").json()["state"] == "chosen"
+    talking.fake_log.wait("both answers", lambda log: len(log.events("answer")) == 2)
+    assert [event["text"] for event in talking.fake_log.events("answer")] == ["no", "yes"]
+    assert held.status == 202
+
+
+def test_a_message_past_the_queue_is_no_answer(talking: Talking) -> None:
+    """While an approval waits, a user message that is posted to the agent itself is refused; raw keys pass and hold the queue."""
+    session_id = talking.start("asker", message="rm x")
+    [one] = wait_for("the approval", talking.approvals)
+    direct = f"/{session_id}/message"
+    refused = talking.client.post_json(direct, {"content": "no, please", "type": "user"})
+    assert (refused.status, refused.json()["code"]) == (409, "approval_waiting")
+    assert refused.json()["approval_id"] == one["approval_id"]
+    assert talking.client.post_json(direct, {"content": "2", "type": "raw"}).status == 200
+    talking.fake_log.wait("the answer", lambda log: [row["text"] for row in log.events("answer")] == ["no"])
+    assert talking.client.get(f"/sessions/{session_id}/keyboard").json()["holder"] == "local"
+    assert talking.fake_log.entered() == ["rm x"]
+
+
+def test_a_rule_answers_what_it_names_and_nothing_else(talking: Talking) -> None:
+    """`pytest *` is allowed by itself; a command that joins another one waits for a person."""
+    rule = talking.client.post_json("/approvals/rules", {"command": "pytest *"})
+    assert rule.status == 201
+    session_id = talking.start("asker")
+    assert talking.send(session_id, "pytest -q", "?wait=answered").json()["answer"].endswith("ran: pytest -q")
+    talking.send(session_id, "pytest -q; rm x", "?wait=delivered")
+    [one] = wait_for("the approval", talking.approvals)
+    assert one["subject"] == "pytest -q; rm x"
+    history = talking.client.get(f"/sessions/{session_id}/approvals").json()["approvals"]
+    assert history[0]["by"] == f"rule {rule.json()['rule_id']}"
+    assert talking.client.request("DELETE", f"/approvals/rules/{rule.json()['rule_id']}").status == 200
+    assert talking.client.get("/approvals/rules").json()["rules"] == []
+
+
+def test_a_oneshot_session_ends_with_its_answer(talking: Talking) -> None:
+    """It says so, and its message has the answer."""
+    session_id = talking.start("talker", message="hello", oneshot=True)
+    ended = wait_for("its end", lambda: (one := talking.session(session_id))["phase"] == "ended" and one)
+    assert (ended["ending"]["reason"], ended["attention"]["kind"]) == ("stopped", "gone")
+    assert ended["first_message"]["outcome"] == "delivered"
+    [one] = talking.client.get(f"/sessions/{session_id}/deliveries").json()["deliveries"]
+    assert (one["answer"], one["first"]) == ("reply: hello", True)
+    assert talking.send(session_id, "more").json()["code"] == "session_not_running"
+
+
+def test_a_start_that_is_repeated_is_one_session(talking: Talking) -> None:
+    """The same key gives the same session; with another body it is refused."""
+    request = lambda body: talking.client.request(  # noqa: E731
+        "POST", "/start", json.dumps(body), {"content-type": "application/json", "idempotency-key": "s1"}
+    )
+    first, second = request({"agent": "talker"}), request({"agent": "talker"})
+    assert first.json()["session_id"] == second.json()["session_id"]
+    assert request({"agent": "thinker"}).json()["code"] == "key_reused"
+    assert len(talking.client.get("/search").json()["sessions"]) == 1
+
+
+@pytest.mark.parametrize("agent_server", ["embedded", "agentapi"])
+def test_a_crash_loses_and_doubles_nothing(tmp_path: Path, agent_server: str) -> None:
+    """`kill -9` while messages are typed and wait; the next server goes on where it stopped, by the agent's own log."""
+    talking = Talking(tmp_path, agent_server)
+    try:
+        session_id = talking.start("talker")
+        texts = [f"message {number}" for number in range(2)]
+        for text in texts:
+            talking.send(session_id, text)
+        talking.fake_log.wait("a message is being typed", lambda log: b"message" in log.typed(), 60)
+        talking.daemon.process.send_signal(signal.SIGKILL)
+        talking.daemon.process.wait(30)
+        talking.again()
+        base = f"/sessions/{session_id}/deliveries"
+
+        def settled() -> bool:
+            states = [one["state"] for one in talking.client.get(base).json()["deliveries"]]
+            return all(state in ("answered", "uncertain") for state in states) or "uncertain" in states
+
+        wait_for("all are answered", settled, 90, 0.2)
+        assert talking.fake_log.entered() == texts
+        assert [one["state"] for one in talking.client.get(base).json()["deliveries"]] == ["answered"] * 2
+    finally:
+        talking.daemon.stop()
+
+
+def test_idle_sessions_end_after_a_warning(tmp_path: Path) -> None:
+    """A session that nobody uses ends as expired and has told it before."""
+    talking = Talking(tmp_path, culling={"idle_timeout": 4, "warning": 60})
+    try:
+        session_id = talking.start("talker")
+        ended = wait_for("its end", lambda: (one := talking.session(session_id))["phase"] == "ended" and one, 60, 0.2)
+        assert (ended["ending"]["reason"], ended["ending"]["message"]) == ("expired", "nothing happened for 4 s")
+        kinds = [one["type"] for one in talking.client.get(f"/sessions/{session_id}/events").json()["events"]]
+        assert kinds.index("session.ended") > 0
+    finally:
+        talking.daemon.stop()
+
+
+def test_a_spent_budget_holds_messages_until_it_is_lifted(tmp_path: Path) -> None:
+    """The turn is not ended; the next message waits with the reason; a start is refused."""
+    budgets = [
+        {"subject": "session", "measure": "turns", "limit": 1},
+        {"subject": "user", "measure": "starts", "limit": 1, "per": "day"},
+    ]
+    talking = Talking(tmp_path, budgets=budgets)
+    try:
+        session_id = talking.start("talker")
+        assert talking.send(session_id, "one", "?wait=answered").json()["state"] == "answered"
+        waiting = talking.send(session_id, "two").json()
+        held = wait_for("the hold", lambda: talking.client.get(f"/sessions/{session_id}/deliveries").json()["held"])
+        assert held == f"the budget of session {session_id} is spent: 1 of 1 turns"
+        refused = talking.client.post_json("/start", {"agent": "talker"})
+        assert (refused.status, refused.json()["code"]) == (429, "budget_spent")
+        lifted = talking.client.post_json(
+            "/budgets/lift", {"subject": f"session {session_id}", "measure": "turns", "amount": 5}
+        )
+        assert (lifted.json()["limit"], lifted.json()["state"]) == (6, "fine")
+        talking.fake_log.wait("the second message", lambda log: log.entered() == ["one", "two"])
+        assert waiting["state"] == "accepted"
+    finally:
+        talking.daemon.stop()
