@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from tests.agent_servers import clean_environment, find_agentapi
+from tests.described import DescribedClient
 from tests.waiting import wait_for
-from tests.wire import Client, Reply
+from tests.wire import Reply
 
 
 class Daemon:
@@ -49,8 +50,13 @@ class Daemon:
                 stdout=log,
                 stderr=log,
             )
-        self.port = wait_for("the daemon listens", self._port)
-        self.client = Client("127.0.0.1", self.port)
+        try:
+            self.port = wait_for("the daemon listens", self._port, timeout=60)
+        except BaseException:
+            self.process.kill()
+            self.process.wait()
+            raise
+        self.client = DescribedClient("127.0.0.1", self.port)
 
     def _port(self) -> int | None:
         assert self.process.poll() is None, self.log.read_text()

@@ -51,7 +51,7 @@ class Documents:
         self.face: Face | None = None
         self._document = b""
 
-    @route("GET", "/openapi.json", open=True, answer="application/json")
+    @route("GET", "/openapi.json", open=True)
     async def openapi(self, request: Request, caller: Principal) -> bytes:  # noqa: ARG002
         """Describe every route as OpenAPI 3.1."""
         assert self.face is not None
@@ -60,13 +60,13 @@ class Documents:
         request.responseHeaders.setRawHeaders("content-type", ["application/json"])
         return self._document
 
-    @route("GET", "/docs", open=True, answer="text/html")
+    @route("GET", "/docs", open=True)
     async def page(self, request: Request, caller: Principal) -> bytes:  # noqa: ARG002
         """Show a page on which the API can be read and tried."""
         request.responseHeaders.setRawHeaders("content-type", ["text/html; charset=utf-8"])
         return PAGE
 
-    @route("GET", "/docs/<name>", open=True, answer="text/css")
+    @route("GET", "/docs/<name>", open=True)
     async def file(self, request: Request, caller: Principal, name: str) -> bytes:  # noqa: ARG002
         """Give a file of the page."""
         if name not in FILES:

@@ -104,7 +104,7 @@ class OAuth:
 
     # -- for programs
 
-    @route("POST", "/oauth/authorize", open=True, body=AuthorizeBody)
+    @route("POST", "/oauth/authorize", open=True)
     async def authorize(self, request: Request, caller: Principal) -> bytes:  # noqa: ARG002
         """Say where a person goes to log in, and with which state they come back."""
         body = wire.body(request, AuthorizeBody)
@@ -118,7 +118,7 @@ class OAuth:
         state, flow = self._flows.begin(provider.name, body.redirect_uri)
         return answer(request, {"auth_url": await provider.address(flow, state), "state": state})
 
-    @route("GET", "/oauth/callback", open=True, query=CallbackQuery)
+    @route("GET", "/oauth/callback", open=True)
     async def callback(self, request: Request, caller: Principal) -> bytes:  # noqa: ARG002
         """Finish a log-in that has come back from its provider."""
         said = wire.query_as(request, CallbackQuery)
@@ -182,7 +182,7 @@ class OAuth:
 
     # -- for browsers
 
-    @route("GET", "/oauth/login", open=True, query=LoginQuery)
+    @route("GET", "/oauth/login", open=True)
     async def login(self, request: Request, caller: Principal) -> bytes:  # noqa: ARG002
         """Send a browser to a provider; it comes back logged in, at a local path."""
         wanted = wire.query_as(request, LoginQuery)

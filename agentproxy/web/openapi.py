@@ -10,6 +10,7 @@ import msgspec
 
 from agentproxy import __version__
 from agentproxy.errors import KINDS
+from agentproxy.web.describing import ROUTES, Description
 from agentproxy.web.routing import Route
 
 FIELD = re.compile(r"<(?:\w+:)?(\w+)>")
@@ -29,11 +30,12 @@ class Refused(msgspec.Struct, kw_only=True):
 
 def document(routes: Sequence[Route]) -> dict[str, Any]:
     """Return the document of a face."""
-    shapes = [shape for one in routes for shape in (one.body, one.query, one.answer) if _is_shape(shape)]
+    known = [(one, ROUTES[f"{one.method} {one.path}"]) for one in routes]
+    shapes = [shape for _one, said in known for shape in (said.body, said.query, said.answer) if _is_shape(shape)]
     _schemas, components = msgspec.json.schema_components([*dict.fromkeys(shapes), Refused], ref_template=REFS)
     paths: dict[str, dict[str, Any]] = {}
-    for one in routes:
-        paths.setdefault(FIELD.sub(r"{\1}", one.path), {})[one.method.lower()] = _operation(one, components)
+    for one, said in known:
+        paths.setdefault(FIELD.sub(r"{\1}", one.path), {})[one.method.lower()] = _operation(one, said, components)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -58,20 +60,20 @@ def _is_shape(shape: Any) -> bool:
     return shape is not None and not isinstance(shape, str)
 
 
-def _operation(one: Route, components: dict[str, Any]) -> dict[str, Any]:
+def _operation(one: Route, said: Description, components: dict[str, Any]) -> dict[str, Any]:
     first, _, rest = one.summary.partition("\n")
     described = re.sub(r"\n?:\w+[^:]*:.*", "", rest, flags=re.DOTALL).strip()
     operation: dict[str, Any] = {
         "operationId": f"{one.method.lower()}{re.sub(r'[^a-zA-Z0-9]+', '_', one.path).rstrip('_')}",
         "summary": first.rstrip("."),
         "tags": [_topic(one.path)],
-        "parameters": [*_path_fields(one.path), *_query_fields(one.query, components)],
-        "responses": {**_good(one), "default": _refusal()},
+        "parameters": [*_path_fields(one.path), *_query_fields(said.query, components)],
+        "responses": {**_good(said), "default": _refusal()},
     }
     if described:
         operation["description"] = described
-    if one.body is not None:
-        schema = msgspec.json.schema_components([one.body], ref_template=REFS)[0][0]
+    if said.body is not None:
+        schema = msgspec.json.schema_components([said.body], ref_template=REFS)[0][0]
         operation["requestBody"] = {"required": False, "content": {"application/json": {"schema": schema}}}
     if one.open:
         operation["security"] = [{}]
@@ -99,13 +101,15 @@ def _query_fields(shape: type | None, components: dict[str, Any]) -> Iterable[di
         )
 
 
-def _good(one: Route) -> dict[str, Any]:
-    if isinstance(one.answer, str):
-        return {"200": {"description": "The answer.", "content": {one.answer: {"schema": {"type": "string"}}}}}
-    if one.answer is None:
-        return {"200": {"description": "The answer."}}
-    schema = msgspec.json.schema_components([one.answer], ref_template=REFS)[0][0]
-    return {"200": {"description": "The answer.", "content": {"application/json": {"schema": schema}}}}
+def _good(said: Description) -> dict[str, Any]:
+    content: dict[str, Any] = {kind: {"schema": {"type": "string"}} for kind in said.also}
+    if isinstance(said.answer, str):
+        content = {said.answer: {"schema": {} if said.answer == "application/json" else {"type": "string"}}, **content}
+    elif said.answer is not None:
+        schema = msgspec.json.schema_components([said.answer], ref_template=REFS)[0][0]
+        content = {"application/json": {"schema": schema}, **content}
+    good = {"description": "The answer."} | ({"content": content} if content else {})
+    return {str(status): good for status in said.statuses}
 
 
 def _refusal() -> dict[str, Any]:

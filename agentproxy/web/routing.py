@@ -35,9 +35,6 @@ class Route:
     :param open: whether somebody without an identity may use it; such a caller is :data:`ANONYMOUS`.
     :param name: the method's name.
     :param summary: the docstring.
-    :param body: shape of the request's JSON body, None when it has none.
-    :param query: shape of its query, None when it has none.
-    :param answer: shape of the JSON answer, or the media type of another one.
     """
 
     method: str
@@ -45,31 +42,17 @@ class Route:
     open: bool
     name: str
     summary: str
-    body: type | None = None
-    query: type | None = None
-    answer: Any = None
 
 
 ANONYMOUS = Principal("", role="none", source="anonymous")
 """The caller of an open route: nobody, with no permission."""
 
 
-def route(
-    method: str,
-    path: str,
-    *,
-    open: bool = False,  # noqa: A002 - reads as a mark
-    body: type | None = None,
-    query: type | None = None,
-    answer: Any = None,
-) -> Callable[[Handler], Handler]:
-    """Mark a method of a part as the answer to ``method path``; several marks are several routes.
-
-    The shapes are what the OpenAPI document says of it; the method reads its request with the same ones.
-    """
+def route(method: str, path: str, *, open: bool = False) -> Callable[[Handler], Handler]:  # noqa: A002 - reads as a mark
+    """Mark a method of a part as the answer to ``method path``; several marks are several routes."""
 
     def mark(handler: Handler) -> Handler:
-        one = Route(method, path, open, handler.__name__, inspect.getdoc(handler) or "", body, query, answer)
+        one = Route(method, path, open, handler.__name__, inspect.getdoc(handler) or "")
         setattr(handler, _MARK, (one, *getattr(handler, _MARK, ())))
         return handler
 

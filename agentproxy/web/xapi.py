@@ -10,18 +10,18 @@
 | `POST /sessions/:id/stop` | the session, ended |
 | `POST /sessions/:id/restart` | the session in its next incarnation, with the agent's resume arguments |
 | `POST /sessions/:id/interrupt` | `{"session_id", "status": "interrupted"}` |
-| `GET /sessions/:id/log` | text: the end of what the agent server printed; `bytes` |
-| `GET /sessions/:id/events` | `{"events": [...]}`; `after`, `limit` |
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from twisted.web.http import Request
 
+from agentproxy.features.repeating import Starts
 from agentproxy.features.sessions import Sessions, Shown
+from agentproxy.model.attention import Attention
 from agentproxy.model.principal import Principal
 from agentproxy.model.search import Listed, SessionQuery
 from agentproxy.model.session import Phase
@@ -53,6 +53,9 @@ class StartBody(msgspec.Struct, forbid_unknown_fields=True):
     team_id: str | None = None
     description: str | None = None
     script: str | None = None
+    restart: Literal["never", "resume"] | None = None
+    continue_from: str | None = None
+    oneshot: bool = False
 
 
 class ChangeBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -105,9 +108,18 @@ def wish_of(body: StartBody, values: dict[str, str]) -> StartRequest:
         team_id=body.team_id,
         description=body.description or tags.get("description"),
         script=body.script,
+        restart=body.restart,
+        oneshot=body.oneshot,
         wait=Wait(wait),
+        continue_from=body.continue_from or None,
         places=places,
     )
+
+
+def shown_attention(one: Attention) -> dict[str, Any]:
+    """Return what a session's agent does or waits for, as this face shows it."""
+    facts = {"kind": one.kind.value, "wanted": one.wanted, "line": one.line, "action": one.action}
+    return {**facts, "until": one.until} if one.until is not None else facts
 
 
 def shown(view: Shown) -> dict[str, Any]:
@@ -130,7 +142,14 @@ def shown(view: Shown) -> dict[str, Any]:
         "description": session.description,
         "annotations": dict(session.annotations),
         "incarnation": session.incarnation,
+        "agent_automatic": bool(session.options.get("agent_automatic")),
     }
+    if view.attention is not None:
+        facts["attention"] = shown_attention(view.attention)
+    if session.options.get("continued_from"):
+        facts["continued_from"] = session.options["continued_from"]
+    if session.options.get("first_message"):
+        facts["first_message"] = session.options["first_message"]
     if view.queue_position is not None:
         facts["queue_position"] = view.queue_position
     if session.ending is not None:
@@ -142,14 +161,14 @@ def shown(view: Shown) -> dict[str, Any]:
 class Xapi:
     """The routes of sessions."""
 
-    def __init__(self, sessions: Sessions) -> None:
-        self._sessions = sessions
+    def __init__(self, sessions: Sessions, starts: Starts) -> None:
+        self._sessions, self._starts = sessions, starts
 
     @route("POST", "/start")
     async def start(self, request: Request, caller: Principal) -> bytes:
         """Start a session."""
         wish = wish_of(wire.body(request, StartBody), wire.query(request))
-        view = await self._sessions.start(caller, wish)
+        view = await self._starts.start(caller, wish, request.getHeader("idempotency-key"))
         return answer(request, {"session_id": view.session.id, "session": shown(view)})
 
     @route("GET", "/search")
@@ -208,21 +227,3 @@ class Xapi:
         """Press the agent's interrupt keys."""
         await self._sessions.interrupt(caller, session_id)
         return answer(request, {"session_id": session_id, "status": "interrupted"})
-
-    @route("GET", "/sessions/<session_id>/log")
-    async def log(self, request: Request, caller: Principal, session_id: str) -> bytes:
-        """Show the end of what the session's agent server has printed."""
-        size = wire.whole_number(wire.query(request), "bytes", 65_536, 1, 8_388_608)
-        text = await self._sessions.log(caller, session_id, size)
-        request.responseHeaders.setRawHeaders("content-type", ["text/plain; charset=utf-8"])
-        return text
-
-    @route("GET", "/sessions/<session_id>/events")
-    async def events(self, request: Request, caller: Principal, session_id: str) -> bytes:
-        """Show a page of a session's journal."""
-        values = wire.query(request)
-        after = wire.whole_number(values, "after", 0, 0, 999_999_999)
-        limit = wire.whole_number(values, "limit", 200, 1, 1000)
-        events = await self._sessions.events(caller, session_id, after, limit)
-        rows = [{"id": one.number, "type": one.kind, "time": one.time, "data": dict(one.data)} for one in events]
-        return answer(request, {"events": rows})

@@ -1,0 +1,58 @@
+"""The OpenAPI document: it has every route of the live tree, and it is one."""
+
+from __future__ import annotations
+
+import re
+from importlib import import_module
+from pathlib import Path
+from pkgutil import iter_modules
+
+from jsonschema import Draft202012Validator
+
+from agentproxy import web
+from agentproxy.web.describing import ROUTES
+from agentproxy.web.openapi import document
+from agentproxy.web.routing import Route, routes_of
+from tests.daemon import Daemon
+
+
+def routes() -> list[Route]:
+    """Return every route of every part of the web package."""
+    modules = [import_module(f"agentproxy.web.{one.name}") for one in iter_modules(web.__path__)]
+    kinds = {value for module in modules for value in vars(module).values() if isinstance(value, type)}
+    return [one for kind in kinds for one in routes_of(kind)]
+
+
+def test_every_route_is_described_and_nothing_else() -> None:
+    """A new route without a row in web/describing.py, or a row without a route, is named here."""
+    assert {f"{one.method} {one.path}" for one in routes()} == set(ROUTES)
+
+
+def test_every_reference_leads_somewhere_and_every_schema_is_one() -> None:
+    """No dangling reference; each component is a valid JSON Schema; operations have ids of their own."""
+    found = document(routes())
+    text = str(found)
+    wanted = set(re.findall(r"#/components/schemas/(\w+)", text))
+    assert wanted <= set(found["components"]["schemas"])
+    for schema in found["components"]["schemas"].values():
+        Draft202012Validator.check_schema(schema)
+    operations = [one for path in found["paths"].values() for one in path.values()]
+    names = [one["operationId"] for one in operations]
+    assert len(names) == len(set(names))
+    assert all(one["summary"] for one in operations)
+
+
+def test_the_live_tree_is_what_is_described(tmp_path: Path) -> None:
+    """The daemon serves the document, the page and the page's files; the document's routes all answer."""
+    daemon = Daemon(tmp_path)
+    try:
+        found = daemon.client.document
+        assert found["openapi"] == "3.1.0"
+        described = {(method.upper(), path) for path, one in found["paths"].items() for method in one}
+        assert described == {(one.method, re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", one.path)) for one in routes()}
+        page = daemon.client.get("/docs").body.decode()
+        for name in re.findall(r'(?:href|src)="(docs/[\w.-]+)"', page):
+            assert daemon.client.get(f"/{name}").status == 200, name
+        assert "//" not in re.sub(r"<!--.*?-->", "", page).replace("://www.w3.org", ""), "the page asks the internet"
+    finally:
+        daemon.stop()
