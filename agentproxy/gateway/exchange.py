@@ -6,11 +6,7 @@ ended. Bodies are never held: whoever reads slowly stops the other side's socket
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol as Shape
-
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -19,91 +15,53 @@ from agentproxy.errors import (
     AMBIGUOUS_REQUEST,
     INTERNAL_ERROR,
     REQUEST_TIMEOUT,
-    SESSION_STARTING,
     Refusal,
 )
 from agentproxy.gateway import rules
+from agentproxy.gateway.answering import Answering
+from agentproxy.gateway.finding import Finding
 from agentproxy.gateway.framing import Body, body_of
-from agentproxy.gateway.head import AnswerHead, Head, HeadError, head_end, parse_answer
-from agentproxy.gateway.options import GatewayCounts, GatewayOptions
-from agentproxy.gateway.routes import SessionDirectory, Waiting
-from agentproxy.gateway.upstream import AgentConnection, AgentPool
+from agentproxy.gateway.head import AnswerHead, Head, HeadError
+from agentproxy.gateway.relay import ClientSide, Relay
+from agentproxy.gateway.upstream import AgentConnection
 from agentproxy.model.backend import Backend
-from agentproxy.model.cors import CorsRules
 
 IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE", b"TRACE"})
-COMMENT = b": keep-alive\n\n"
-
-
-@dataclass(frozen=True, slots=True)
-class Relay:
-    """What all exchanges share."""
-
-    reactor: IReactorTime
-    directory: SessionDirectory
-    options: GatewayOptions
-    cors: CorsRules
-    credentials: rules.CredentialRules
-    counts: GatewayCounts
-    pool: AgentPool
-
-
-class ClientSide(Shape):
-    """Who sent the request."""
-
-    bare: bool
-    """The client wants the payload of chunked answers without the chunks."""
-
-    def begin(self, answer: AnswerHead, close: bool) -> None:
-        """Send a head; called for interim answers too."""
-
-    def write(self, data: bytes) -> None:
-        """Send bytes of the body, or of the tunnel."""
-
-    def finish(self, close: bool) -> None:
-        """The answer is complete."""
-
-    def refuse(self, refusal: Refusal, close: bool) -> None:
-        """Answer with a refusal; nothing has been answered before."""
-
-    def abort(self) -> None:
-        """End the connection so that a truncated answer is seen as one."""
-
-    def hold(self, held: bool) -> None:
-        """Stop reading from the client, or go on."""
-
-    def end_writing(self) -> None:
-        """Half-close a tunnel."""
 
 
 class Exchange:
-    """See the module; ``session_id`` is the one of ``head.target``."""
+    """See the module; ``session_id`` is the one of ``head.target``.
+
+    :ivar tunnel: both sides have left HTTP.
+    :ivar over: nothing more happens.
+    :ivar body: where the request's body ends.
+    """
 
     log = Logger()
+    tunnel = False
+    over = False
+    _backend: Backend | None = None
+    _agent: AgentConnection | None = None
+    _pending: Deferred[object] | None = None
+    _held = b""
+    _finding: Finding | None = None
+    _begun = False
+    _close = False
+    _heard = False
+    _agent_slow = False
+    _client_slow = False
+    _agent_ended = False
+    _client_ended = False
 
     def __init__(self, relay: Relay, client: ClientSide, head: Head, session_id: str) -> None:
         self.session_id = session_id
-        self.tunnel = False
-        self.over = False
         self.body: Body = body_of(head.length)
         self._relay = relay
         self._client = client
         self._head = head
         self._upgrade = rules.wants_websocket(head)
-        self._backend: Backend | None = None
-        self._agent: AgentConnection | None = None
-        self._pending: Deferred[object] | None = None
-        self._timer: IDelayedCall | None = None
-        self._held = b""
-        self._answer: AnswerHead | None = None
-        self._answer_body: Body | None = None
-        self._heard = False
-        self._events = False
-        self._agent_slow = False
-        self._client_slow = False
-        self._agent_ended = False
-        self._client_ended = False
-        self._touched = relay.reactor.seconds()
+        self._answer = Answering(relay.options, relay.answers, head.method, client.bare)
+        self._touched = relay.moment
 
     # The way to the agent server.
 
@@ -113,70 +71,48 @@ class Exchange:
         try:
             if self._upgrade:
                 rules.check_websocket(self._head, self._relay.cors)
-            self._found(self._relay.directory.find(self.session_id, self._head))
+            outcome = self._relay.directory.find(self.session_id, self._head)
         except Refusal as refusal:
             self._refuse(refusal)
-
-    def _found(self, outcome: Backend | Waiting | Refusal) -> None:
-        if isinstance(outcome, Refusal):
-            self._refuse(outcome)
-        elif isinstance(outcome, Waiting):
-            self._wait(outcome)
-        else:
-            self._backend = outcome
-            self._connect(False)
-
-    def _wait(self, waiting: Waiting) -> None:
-        deferred = waiting.decided()
-        self._pending = deferred  # type: ignore[assignment]
-        self._timer = self._relay.reactor.callLater(self._relay.options.start_wait, self._waited)
-        deferred.addCallbacks(self._decided, self._undecided)
-        deferred.addErrback(self._failed)
-
-    def _waited(self) -> None:
-        self._timer = None
-        self._refuse(Refusal(SESSION_STARTING, session_id=self.session_id, retry_after=2.0))
-
-    def _decided(self, outcome: Backend | Refusal) -> None:
-        self._settle()
-        if not self.over:
-            self._touched = self._relay.reactor.seconds()
+            return
+        if isinstance(outcome, Backend):
             self._found(outcome)
+        else:
+            self._finding = Finding(self._relay, self.session_id, self._found, self._refuse, self._whole_body)
+            self._finding.take(outcome)
 
-    def _undecided(self, failure: Failure) -> None:
-        self._settle()
-        if not self.over:
-            if isinstance(failure.value, Refusal):
-                self._refuse(failure.value)
-            else:
-                failure.raiseException()
+    def _found(self, backend: Backend) -> None:
+        self._finding = None
+        self._touched = self._relay.moment
+        self._backend = backend
+        self._connect(False)
+
+    def _whole_body(self) -> tuple[bool, bytes | None]:
+        """Return whether the body can be judged, and the whole of it, or None when it is not read ahead."""
+        if self.body.chunked or len(self._held) > self._relay.options.max_ahead or rules.expects(self._head):
+            return True, None
+        return self.body.done, self._held
 
     def _failed(self, failure: Failure) -> None:
         if not self.over:
             self.log.failure("Request for session {session} failed", failure, session=self.session_id)
             self._refuse(Refusal(INTERNAL_ERROR, session_id=self.session_id))
 
-    def _settle(self) -> None:
-        self._pending = None
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
     def _connect(self, fresh: bool) -> None:
-        backend = self._backend
+        relay, backend, head = self._relay, self._backend, self._head
         assert backend is not None
-        trusted = self._relay.options.trusts(self._head.peer)
+        trusted = relay.options.trusts(head.peer)
         try:
-            head = rules.request_for_agent(self._head, self.session_id, backend, self._relay.credentials, trusted)
+            raw = rules.request_for_agent(head, self.session_id, backend, relay.credentials, trusted)
         except Refusal as refusal:
             self._refuse(refusal)
             return
-        taken = self._relay.pool.take(backend, fresh)
+        taken = relay.pool.take(backend, fresh)
         if isinstance(taken, AgentConnection):
-            self._connected(taken, head)
+            self._connected(taken, raw)
             return
         self._pending = taken  # type: ignore[assignment]
-        taken.addCallbacks(self._connected, self._unconnected, callbackArgs=(head,))
+        taken.addCallbacks(self._connected, self._unconnected, callbackArgs=(raw,))
         taken.addErrback(self._failed)
 
     def _unconnected(self, failure: Failure) -> None:
@@ -184,16 +120,16 @@ class Exchange:
         if not self.over:
             self._agent_failed(f"it cannot be reached: {failure.getErrorMessage()}")
 
-    def _connected(self, agent: AgentConnection, head: bytes) -> None:
+    def _connected(self, agent: AgentConnection, raw: bytes) -> None:
         self._pending = None
         if self.over:
             agent.abort()
             return
         self._agent = agent
         agent.user = self
-        self._touched = self._relay.reactor.seconds()
-        held, self._held = self._held, b""
-        agent.write(head + held)
+        if self._held:
+            raw, self._held = raw + self._held, b""
+        agent.write(raw)
         if not self.body.done and not self._agent_slow:
             self._client.hold(False)
 
@@ -201,7 +137,7 @@ class Exchange:
 
     def client_data(self, data: bytes) -> bytes:
         """Pass on bytes of the client; return those behind the request."""
-        self._touched = self._relay.reactor.seconds()
+        self._touched = self._relay.moment
         if self.tunnel:
             if self._agent is not None:
                 self._agent.write(data)
@@ -217,7 +153,10 @@ class Exchange:
             self._agent.write(passed)
         else:
             self._held += passed
-            self._client.hold(True)
+            if self._finding is not None:
+                self._finding.body_came()
+            if self._agent is None and len(self._held) > self._relay.options.max_ahead:
+                self._client.hold(True)
         return rest
 
     def client_ended(self) -> None:
@@ -245,7 +184,7 @@ class Exchange:
     def client_drained(self) -> None:
         """The client has caught up."""
         self._client_slow = False
-        self._touched = self._relay.reactor.seconds()
+        self._touched = self._relay.moment
         if self._agent is not None:
             self._agent.hold(False)
 
@@ -259,116 +198,91 @@ class Exchange:
     def agent_drained(self) -> None:
         """See :class:`AgentUser`."""
         self._agent_slow = False
-        self._touched = self._relay.reactor.seconds()
+        self._touched = self._relay.moment
         self._client.hold(False)
 
     def agent_data(self, data: bytes) -> None:
         """Pass the answer on."""
         self._heard = True
-        self._touched = self._relay.reactor.seconds()
+        self._touched = self._relay.moment
         if self.tunnel:
             self._client.write(data)
             return
+        answer = self._answer
         try:
-            if self._answer_body is None:
-                data = self._read_head(self._held_answer(data))
-            if data and not self.over:
-                self._pass_body(data)
+            passed = answer.feed(data)
         except (HeadError, Refusal) as error:
             self._agent_failed(f"its answer is malformed: {error}")
-
-    _answer_bytes = b""
-
-    def _held_answer(self, data: bytes) -> bytes:
-        data, self._answer_bytes = self._answer_bytes + data, b""
-        return data
-
-    def _read_head(self, data: bytes) -> bytes:
-        options = self._relay.options
-        while data:
-            end = head_end(data, options.max_head)
-            if end < 0:
-                self._answer_bytes = data
-                return b""
-            answer = parse_answer(data[:end], self._head.method, options.max_headers)
-            data = data[end:]
-            if answer.status == 101:
-                self._switch(answer, data)
-                return b""
-            if answer.status >= 200:
-                self._begin(answer)
-                return data
-            if self._head.minor == 1:
-                self._client.begin(answer, False)
-        return b""
-
-    def _switch(self, answer: AnswerHead, data: bytes) -> None:
-        if not self._upgrade:
-            raise HeadError("it switched protocols unasked")
-        self.tunnel = True
-        self._relay.counts.tunnels += 1
-        self._client.begin(answer, False)
-        self._client.write(data)
-        self._client.hold(False)
-
-    def _begin(self, answer: AnswerHead) -> None:
-        self._answer = answer
-        self._answer_body = body_of(answer.length, self._client.bare)
-        self._events = rules.is_event_stream(answer)
-        self._client.begin(answer, self._must_close)
-        if self._answer_body.done:
+            return
+        if self._begun:
+            if passed:
+                self._client.write(passed)
+        else:
+            self._begin(passed)
+        if answer.done and not self.over:
             self._complete()
 
-    @property
-    def _must_close(self) -> bool:
-        assert self._answer is not None
-        assert self._answer_body is not None
-        endless = self._answer.length < 0 and not self._answer_body.chunked
-        return endless or self._upgrade or not self._head.keep_alive or not self.body.done
+    def _begin(self, passed: bytes) -> None:
+        answer = self._answer
+        if answer.interim is not None:
+            self._tell_interim(answer.interim)
+            answer.interim = None
+        head = answer.head
+        if head is None:
+            return
+        if head.status == 101:
+            self._switch(head, passed)
+            return
+        self._begun = True
+        self._close = answer.endless or self._upgrade or not self._head.keep_alive or not self.body.done
+        self._client.begin(head, self._close, passed)
 
-    def _pass_body(self, data: bytes) -> None:
-        body = self._answer_body
-        assert body is not None
-        passed, rest = body.take(data)
-        if passed:
-            self._client.write(passed)
-        if body.done:
-            self._complete(bool(rest))
+    def _tell_interim(self, heads: list[AnswerHead]) -> None:
+        for interim in heads:
+            if self._head.minor == 1:
+                self._client.begin(interim, False, b"")
 
-    def _complete(self, poisoned: bool = False) -> None:
+    def _switch(self, head: AnswerHead, data: bytes) -> None:
+        if not self._upgrade:
+            self._agent_failed("its answer is malformed: it switched protocols unasked")
+            return
+        self.tunnel = self._begun = True
+        self._relay.counts.tunnels += 1
+        self._client.begin(head, False, data)
+        self._client.hold(False)
+
+    def _complete(self) -> None:
         answer, agent = self._answer, self._agent
-        assert answer is not None
-        close = self._must_close
-        clean = answer.keep_alive and self.body.done and not poisoned and not self._agent_slow and not self._upgrade
+        assert answer.head is not None
         self.over = True
         self._agent = None
         if agent is not None:
-            if clean:
+            clean = answer.head.keep_alive and self.body.done and not answer.poisoned and not self._upgrade
+            if clean and not self._agent_slow:
                 self._relay.pool.give(agent)
             else:
                 agent.abort()
-        self._client.finish(close)
+        self._client.finish(self._close)
 
     def agent_ended(self) -> None:
         """The agent server sends no more: half of a tunnel is closed, an answer ends."""
         self._agent_ended = True
         if self.tunnel and not self._client_ended:
             self._client.end_writing()
-        else:
-            agent, self._agent = self._agent, None
-            if agent is not None:
-                agent.abort()
-            self.agent_lost(True)
+            return
+        agent = self._agent
+        self.agent_lost(True)
+        if agent is not None:
+            agent.close()
 
     def agent_lost(self, clean: bool) -> None:
         """See :class:`AgentUser`."""
-        reused = self._agent is not None and self._agent.reused
-        self._agent = None
+        agent, self._agent = self._agent, None
         if self.over:
             return
-        if self._answer is not None and self._answer.length == -2 and clean:
+        if self._answer.ends_with_connection and clean:
             self._complete()
-        elif reused and not self._heard and self._head.length == 0 and self._head.method in IDEMPOTENT:
+        elif self._may_retry(agent):
             self._connect(True)
         elif self.tunnel and (clean or self._client_ended):
             self._end()
@@ -376,38 +290,48 @@ class Exchange:
         else:
             self._agent_failed("it closed the connection before its answer was complete")
 
+    def _may_retry(self, agent: AgentConnection | None) -> bool:
+        """Return whether the agent server cannot have acted on the request, or may act twice."""
+        unheard = agent is not None and agent.reused and not self._heard
+        return unheard and self._head.length == 0 and self._head.method in IDEMPOTENT
+
     # Ends.
 
     def _agent_failed(self, failure: str) -> None:
         self._relay.counts.failed += 1
-        if self._answer is None and not self.tunnel:
-            self._refuse(self._relay.directory.explain(self.session_id, failure))
-        else:
+        if self._begun:
             self._end()
             self._client.abort()
+        else:
+            self._refuse(self._relay.directory.explain(self.session_id, failure))
 
     def _refuse(self, refusal: Refusal) -> None:
-        begun = self._answer is not None or self.tunnel
         self._end()
         self._relay.counts.refused += 1
-        if begun:
+        if self._begun:
             self._client.abort()
         else:
-            self._client.refuse(refusal, self._upgrade or not self._head.keep_alive or not self.body.done)
+            ambiguous = refusal.kind is AMBIGUOUS_REQUEST
+            close = ambiguous or self._upgrade or not self._head.keep_alive or not self.body.done
+            self._client.refuse(refusal, close)
 
     def _end(self) -> None:
         if self.over:
             return
         self.over = True
+        agent, self._agent = self._agent, None
         if self.tunnel:
             self._relay.counts.tunnels -= 1
-        agent, self._agent = self._agent, None
         if agent is not None:
-            agent.abort()
-        pending = self._pending
-        self._settle()
+            if self.tunnel and self._client_ended:
+                agent.close()  # the last bytes of the client are still on their way
+            else:
+                agent.abort()
+        pending, self._pending = self._pending, None
         if pending is not None:
             pending.cancel()
+        if self._finding is not None:
+            self._finding.cancel()
 
     def cut(self) -> None:
         """End it now: its session has ended, or the caller may no longer see it."""
@@ -417,25 +341,31 @@ class Exchange:
 
     def check(self, now: float) -> None:
         """Meet the deadlines, and keep a silent event stream alive; called every second or so."""
-        options, quiet = self._relay.options, now - self._touched
-        if self._pending is not None or self.over:
+        if self.over:
             return
-        if self._answer is None and not self.tunnel:
-            if not self.body.done and not self._agent_slow:
-                if quiet > options.body_timeout:
-                    self._refuse(Refusal(REQUEST_TIMEOUT, "the request body stopped"))
-            elif quiet > options.first_byte_timeout:
-                self._refuse(Refusal(AGENT_TIMEOUT, session_id=self.session_id))
-        elif self._events and not self._client_slow:
+        if self._pending is not None or (self._finding is not None and self._finding.waits):
+            if self._client.has_left():
+                self.cut()
+            return
+        options, quiet = self._relay.options, now - self._touched
+        if not self._begun:
+            self._check_unanswered(quiet)
+        elif self._answer.is_event_stream and not self._client_slow:
             if quiet > options.keepalive:
                 self._comment()
         elif quiet > options.idle_timeout:
             self.cut()
 
+    def _check_unanswered(self, quiet: float) -> None:
+        options = self._relay.options
+        if not self.body.done and not self._agent_slow:
+            if quiet > options.body_timeout:
+                self._refuse(Refusal(REQUEST_TIMEOUT, "the request body stopped"))
+        elif quiet > options.first_byte_timeout:
+            self._refuse(Refusal(AGENT_TIMEOUT, session_id=self.session_id))
+
     def _comment(self) -> None:
-        body = self._answer_body
-        assert body is not None
-        if not body.between or (body.tail and not body.tail.endswith((b"\n\n", b"\r\n\r\n", b"\r\r"))):
-            return
-        self._touched = self._relay.reactor.seconds()
-        self._client.write(b"%x\r\n%s\r\n" % (len(COMMENT), COMMENT) if body.chunked else COMMENT)
+        comment = self._answer.comment()
+        if comment:
+            self._touched = self._relay.moment
+            self._client.write(comment)

@@ -9,27 +9,34 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from agentproxy.gateway.head import CHUNKED, UNTIL_CLOSE, HeadError, _fields
+from agentproxy.gateway.head import CHUNKED, UNTIL_CLOSE, HeadError, check_line
 
 MAX_LINE = 4096
 MAX_TRAILERS = 16384
 
+_SIZE_LINE, _PAYLOAD, _END_OF_CHUNK, _TRAILER = range(4)
+_PLAIN_SIZE = re.compile(rb"[0-9A-Fa-f]{1,8}")
 _SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})((?:;[\t \x21-\x7e\x80-\xff]*)?)")
 
 
 class LengthBody:
     """A body of a known number of bytes."""
 
+    __slots__ = ("_left", "done")
     chunked = False
     between = True
+    tail = b""
 
     def __init__(self, length: int) -> None:
         self._left = length
         self.done = length == 0
-        self.tail = b""
 
     def take(self, data: bytes) -> tuple[bytes, bytes]:
         """Return (bytes of the body, bytes after it)."""
+        if len(data) <= self._left:
+            self._left -= len(data)
+            self.done = self._left == 0
+            return data, b""
         passed, rest = data[: self._left], data[self._left :]
         self._left -= len(passed)
         self.done = self._left == 0
@@ -39,6 +46,7 @@ class LengthBody:
 class EndlessBody:
     """A body that ends with its connection."""
 
+    __slots__ = ("tail",)
     chunked = False
     between = True
     done = False
@@ -58,6 +66,8 @@ class ChunkedBody:
     :param bare: pass on the payload alone, for a reader that does not know chunks.
     """
 
+    __slots__ = ("_bare", "_held", "_left", "_step", "_trailers", "chunked", "done", "tail")
+
     def __init__(self, bare: bool = False) -> None:
         self.chunked = not bare
         self.done = False
@@ -65,93 +75,124 @@ class ChunkedBody:
         self._bare = bare
         self._held = b""
         self._left = 0
-        self._trailers: list[bytes] = []
-        self._step: Callable[[bytes, list[bytes]], bytes | None] = self._size
+        self._trailers = 0
+        self._step = _SIZE_LINE
 
     @property
     def between(self) -> bool:
         """Return whether the next byte starts a chunk, so that another chunk may be put before it."""
-        return self._step == self._size and not self._held
+        return self._step == _SIZE_LINE and not self._held
 
     def take(self, data: bytes) -> tuple[bytes, bytes]:
         """Return (bytes to pass on, bytes after the body).
 
         :raises HeadError: the chunks are malformed; what was whole before the fault is lost with it.
         """
-        data, self._held = self._held + data, b""
-        passed: list[bytes] = []
-        while data and not self.done:
-            rest = self._step(data, passed)
-            if rest is None:
-                self._held = data
-                data = b""
-            else:
-                data = rest
-        return b"".join(passed), data
+        if self._whole(data):
+            return data, b""
+        if self._held:
+            data, self._held = self._held + data, b""
+        at, payload = 0, list[bytes]()
+        while at < len(data) and not self.done:
+            then = _STEPS[self._step](self, data, at, payload)
+            if then < 0:
+                self._held = data[at:]
+                break
+            at = then
+        passed = b"".join(payload) if self._bare else data[:at]
+        return passed, data[at:] if self.done else b""
 
-    def _line(self, data: bytes, limit: int) -> tuple[bytes, bytes] | None:
-        end = data.find(b"\n")
+    def _whole(self, data: bytes) -> bool:
+        """Return whether ``data`` can pass as it is: it lies within a chunk, or it is one whole chunk."""
+        if self._bare or self._held:
+            return False
+        size = len(data)
+        if self._step == _PAYLOAD:
+            if size >= self._left:
+                return False
+            self._left -= size
+            self.tail = data[-4:] if size > 3 else (self.tail + data)[-4:]
+            return True
+        if self._step != _SIZE_LINE:
+            return False
+        line = data.find(b"\r\n", 0, 12)
+        if line < 1 or _PLAIN_SIZE.fullmatch(data, 0, line) is None:
+            return False
+        length = int(data[:line], 16)
+        if size != line + length + 4 or length < 4 or data[-2:] != b"\r\n":
+            return False
+        self.tail = data[-6:-2]
+        return True
+
+    def _line(self, data: bytes, at: int) -> int:
+        """Return where the line that begins at ``at`` has its CR LF, -1 when it is not complete."""
+        end = data.find(b"\n", at)
         if end < 0:
-            if len(data) > limit:
+            if len(data) - at > MAX_LINE:
                 raise HeadError("a line of the chunked body is too long")
-            return None
-        if end > limit or end == 0 or data[end - 1 : end] != b"\r":
+            return -1
+        if end - at > MAX_LINE or end == at or data[end - 1] != 13:
             raise HeadError("a line of the chunked body is malformed")
-        return data[: end - 1], data[end + 1 :]
+        return end - 1
 
-    def _size(self, data: bytes, passed: list[bytes]) -> bytes | None:
-        found = self._line(data, MAX_LINE)
-        if found is None:
-            return None
-        match = _SIZE.fullmatch(found[0])
+    def _size(self, data: bytes, at: int, payload: list[bytes]) -> int:  # noqa: ARG002
+        end = self._line(data, at)
+        if end < 0:
+            return -1
+        match = _SIZE.fullmatch(data, at, end)
         if match is None:
             raise HeadError("a chunk size is malformed")
         self._left = int(match[1], 16)
-        if not self._bare:
-            passed.append(found[0] + b"\r\n")
-        self._step = self._payload if self._left else self._trailer
-        return found[1]
+        self._step = _PAYLOAD if self._left else _TRAILER
+        return end + 2
 
-    def _payload(self, data: bytes, passed: list[bytes]) -> bytes | None:
-        piece = data[: self._left]
-        self._left -= len(piece)
-        self.tail = (self.tail + piece[-4:])[-4:]
-        passed.append(piece)
+    def _payload(self, data: bytes, at: int, payload: list[bytes]) -> int:
+        then = min(at + self._left, len(data))
+        self._left -= then - at
+        self.tail = data[then - 4 : then] if then - at > 3 else (self.tail + data[at:then])[-4:]
+        if self._bare:
+            payload.append(data[at:then])
         if not self._left:
-            self._step = self._end_of_chunk
-        return data[len(piece) :]
+            self._step = _END_OF_CHUNK
+        return then
 
-    def _end_of_chunk(self, data: bytes, passed: list[bytes]) -> bytes | None:
-        if data[:2] == b"\r\n":
-            self._step = self._size
-            if not self._bare:
-                passed.append(b"\r\n")
-            return data[2:]
-        if data == b"\r":
-            return None
+    def _end_of_chunk(self, data: bytes, at: int, payload: list[bytes]) -> int:  # noqa: ARG002
+        if data[at : at + 2] == b"\r\n":
+            self._step = _SIZE_LINE
+            return at + 2
+        if data[at:] == b"\r":
+            return -1
         raise HeadError("a chunk is longer than its size")
 
-    def _trailer(self, data: bytes, passed: list[bytes]) -> bytes | None:
-        found = self._line(data, MAX_LINE)
-        if found is None:
-            return None
-        line, rest = found
-        if line:
-            _fields([line])
-            self._trailers.append(line)
-            if sum(map(len, self._trailers)) > MAX_TRAILERS:
+    def _trailer(self, data: bytes, at: int, payload: list[bytes]) -> int:  # noqa: ARG002
+        end = self._line(data, at)
+        if end < 0:
+            return -1
+        if end > at:
+            check_line(data[at:end])
+            self._trailers += end - at
+            if self._trailers > MAX_TRAILERS:
                 raise HeadError("too many trailers")
-        if not self._bare:
-            passed.append(line + b"\r\n")
-        self.done = not line
-        return rest
+        else:
+            self.done = True
+        return end + 2
 
+
+_STEPS: tuple[Callable[[ChunkedBody, bytes, int, list[bytes]], int], ...] = (
+    ChunkedBody._size,
+    ChunkedBody._payload,
+    ChunkedBody._end_of_chunk,
+    ChunkedBody._trailer,
+)
+_NOTHING = LengthBody(0)
 
 Body = LengthBody | EndlessBody | ChunkedBody
 
 
 def body_of(length: int, bare: bool = False) -> Body:
     """Return the reader of a body; ``length`` as in :class:`agentproxy.gateway.head.AnswerHead`."""
+    if length == 0:
+        return _NOTHING
     if length == CHUNKED:
         return ChunkedBody(bare)
     return EndlessBody() if length == UNTIL_CLOSE else LengthBody(length)

@@ -23,6 +23,7 @@ class GatewayOptions:
     :param max_head: longest head, then 431 (or 502 for an answer).
     :param max_headers: most header fields.
     :param max_ahead: bytes of pipelined requests read ahead of the current one.
+    :param max_own_body: bytes of a request body for our own pages, then 413; what goes to agent servers has no limit here.
     :param trusted_proxies: networks whose ``X-Forwarded-*`` headers are believed.
     """
 
@@ -39,6 +40,7 @@ class GatewayOptions:
     max_head: int = 32768
     max_headers: int = 100
     max_ahead: int = 65536
+    max_own_body: int = 16 << 20
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
 
     def trusts(self, peer: str) -> bool:

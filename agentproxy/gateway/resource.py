@@ -1,7 +1,7 @@
 """The node of ``/:sessionId/*`` in a resource tree: the relay for requests that twisted.web has read.
 
 The listening front takes such requests before a tree sees them; this serves trees in memory or mounted elsewhere, with
-the same rules, refusals and pool. twisted.web has read the whole body by then, and WebSockets need the front.
+the same rules, refusals and pool. twisted.web has read the whole body by then.
 """
 
 from __future__ import annotations
@@ -16,12 +16,14 @@ from zope.interface import implementer
 
 from agentproxy.errors import NOT_FOUND, Refusal
 from agentproxy.gateway import rules
-from agentproxy.gateway.exchange import Exchange, Relay
+from agentproxy.gateway.exchange import Exchange
 from agentproxy.gateway.head import AnswerHead, Head, parse_request
+from agentproxy.gateway.mounted_tunnel import MountedTunnel
+from agentproxy.gateway.relay import Relay
 from agentproxy.gateway.routes import session_id_of
 
 _UNSENT = frozenset({b"transfer-encoding", b"connection"})
-_REFRAMED = frozenset({b"transfer-encoding", b"content-length", b"upgrade", b"expect"})
+_REFRAMED = frozenset({b"transfer-encoding", b"content-length", b"expect"})
 
 
 class SessionProxyResource(ReverseProxyResource):
@@ -87,13 +89,15 @@ class _RequestSide:
         self._gone = False
         self._exchange: Exchange | None = None
         self._deadlines: LoopingCall | None = None
+        self._tunnel: MountedTunnel | None = None
 
     def run(self, session_id: str, body: bytes) -> None:
         assert self.head is not None
+        self._relay.tick()
         self._exchange = exchange = Exchange(self._relay, self, self.head, session_id)
         self._request.notifyFinish().addBoth(self._finished)
         self._request.registerProducer(self, True)
-        self._deadlines = loop = LoopingCall(lambda: exchange.check(self._relay.reactor.seconds()))
+        self._deadlines = loop = LoopingCall(lambda: exchange.check(self._relay.tick()))
         loop.clock = self._relay.reactor
         loop.start(1.0, now=False).addErrback(lambda failure: exchange.log.failure("Deadlines stopped", failure))
         exchange.start()
@@ -102,10 +106,13 @@ class _RequestSide:
 
     def _finished(self, _result: object) -> None:
         self._gone = True
-        if self._deadlines is not None and self._deadlines.running:
-            self._deadlines.stop()
+        self._stop_deadlines()
         if self._exchange is not None:
             self._exchange.client_lost()
+
+    def _stop_deadlines(self) -> None:
+        if self._deadlines is not None and self._deadlines.running:
+            self._deadlines.stop()
 
     def _send_head(self, raw: bytes) -> None:
         lines = raw.split(b"\r\n\r\n", 1)[0].split(b"\r\n")
@@ -122,36 +129,69 @@ class _RequestSide:
         self._send_head(rules.own_answer(204, headers, b"", False, False))
         self._request.finish()
 
-    def begin(self, answer: AnswerHead, close: bool) -> None:
+    def begin(self, answer: AnswerHead, close: bool, body: bytes) -> None:
         assert self.head is not None
-        if answer.status >= 200:
-            self._send_head(rules.answer_for_client(answer, self.head, self._relay.cors, close))
+        raw = rules.answer_for_client(answer, self.head, self._relay.cors, close)
+        if answer.status == 101:
+            self._take_over(raw + body)
+        elif answer.status >= 200:
+            self._say_close(close)
+            self._send_head(raw)
+            self.write(body)
+
+    def _take_over(self, data: bytes) -> None:
+        assert self._exchange is not None
+        self._request.unregisterProducer()
+        self._tunnel = tunnel = MountedTunnel(self._exchange, self._stop_deadlines)
+        tunnel.take(self._request)
+        tunnel.send(data)
+
+    def _say_close(self, close: bool) -> None:
+        """Let twisted.web read no further request: what comes behind a refused upgrade is none."""
+        if close and getattr(self._request, "channel", None) is not None:
+            self._request.channel.persistent = 0
 
     def write(self, data: bytes) -> None:
-        if not self._gone:
+        if self._tunnel is not None:
+            self._tunnel.send(data)
+        elif data and not self._gone:
             self._request.write(data)
 
     def finish(self, close: bool) -> None:  # noqa: ARG002
-        if not self._gone:
+        if self._tunnel is not None:
+            self._tunnel.close()
+        elif not self._gone:
             if self._exchange is not None:
                 self._request.unregisterProducer()
             self._request.finish()
 
     def refuse(self, refusal: Refusal, close: bool) -> None:
         raw = rules.refusal_answer(refusal, self.head, self._relay.cors, close)
+        self._say_close(close)
         self._send_head(raw)
         self.write(raw.split(b"\r\n\r\n", 1)[1])
         self.finish(close)
 
     def abort(self) -> None:
-        if not self._gone:
+        if self._tunnel is not None:
+            self._tunnel.abort()
+        elif not self._gone:
             self._request.loseConnection()
 
     def hold(self, held: bool) -> None:
-        """Nothing: the body has been read."""
+        """Hold a tunnel; the body of anything else has been read."""
+        if self._tunnel is not None:
+            self._tunnel.hold(held)
+
+    def has_left(self) -> bool:
+        """Return False: twisted.web says when the client has gone."""
+        return False
 
     def end_writing(self) -> None:
-        self.abort()
+        if self._tunnel is not None:
+            self._tunnel.end_writing()
+        else:
+            self.abort()
 
     def pauseProducing(self) -> None:
         if self._exchange is not None:

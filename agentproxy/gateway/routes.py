@@ -25,13 +25,24 @@ class Waiting:
     :param decided: asked once; the gateway applies its own deadline and cancels the Deferred.
     """
 
-    decided: Callable[[], Deferred[Backend | Refusal]]
+    decided: Callable[[], Deferred[Backend | Guarded | Refusal]]
+
+
+@dataclass(frozen=True, slots=True)
+class Guarded:
+    """The body of the request decides, read ahead as far as other bodies are.
+
+    :param decide: asked once with the whole body, or with None for one that is longer, or in chunks, or not sent yet; the
+        gateway applies no deadline of its own and cancels the Deferred when the client goes.
+    """
+
+    decide: Callable[[bytes | None], Deferred[Backend | Refusal]]
 
 
 class SessionDirectory(Protocol):
     """What the gateway asks about sessions; answers come out of memory."""
 
-    def find(self, session_id: str, head: Head) -> Backend | Waiting | Refusal:
+    def find(self, session_id: str, head: Head) -> Backend | Waiting | Guarded | Refusal:
         """Return the agent server of the session, the permission decision for this request included."""
 
     def explain(self, session_id: str, failure: str) -> Refusal:
@@ -53,6 +64,8 @@ def agent_target(target: bytes) -> bytes:
     :raises Refusal: AMBIGUOUS_REQUEST when dot segments, plain or encoded, climb out of the session.
     """
     rest = target[37:]
+    if b"." not in rest and b"%" not in rest and rest[:1] == b"/":
+        return rest  # nothing in it can climb
     depth = 0
     for segment in _SEPARATORS.split(rest.partition(b"?")[0])[1:]:
         plain = _DOT.sub(b".", segment)

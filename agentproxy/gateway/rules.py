@@ -5,11 +5,13 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from http import HTTPStatus
 
 from agentproxy.errors import AMBIGUOUS_REQUEST, FORBIDDEN, Refusal
-from agentproxy.gateway.head import CHUNKED, AnswerHead, Head, Headers, tokens, values
+from agentproxy.gateway.head import CHUNKED, AnswerHead, Fields, Head, Headers, Memory
 from agentproxy.gateway.routes import agent_target
 from agentproxy.model.backend import DOOR_HEADER, Backend
 from agentproxy.model.cors import CorsRules
@@ -21,8 +23,18 @@ HOP_BY_HOP = frozenset(
 FORWARDED = frozenset(
     b"forwarded x-real-ip x-forwarded-for x-forwarded-proto x-forwarded-host x-forwarded-prefix x-forwarded-port".split()
 )
+_PLAIN_CONNECTION = frozenset({b"keep-alive", b"close"})
 _DOOR = DOOR_HEADER.lower().encode("ascii")
 _NEVER_NAMED = frozenset({b"host", b"cookie", b"content-type"})
+
+
+def _lines_of(names: Iterable[bytes], more: bytes = b"") -> re.Pattern[bytes]:
+    """Return the pattern of whole header lines with one of the names, for blocks whose grammar has been checked."""
+    wanted = b"|".join([re.escape(name) for name in sorted(names)])
+    return re.compile(rb"^(?:" + wanted + more + rb"):[^\r]*\r\n", re.IGNORECASE | re.MULTILINE)
+
+
+_NOT_ANSWERED = _lines_of(HOP_BY_HOP | {_DOOR}, rb"|access-control-[^:]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +47,14 @@ class CredentialRules:
 
     headers: frozenset[bytes] = frozenset({b"x-api-key"})
     cookies: frozenset[bytes] = frozenset({b"agentproxy_session"})
+    dropped: frozenset[bytes] = field(init=False, repr=False)
+    removed: re.Pattern[bytes] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Derive every name that is not passed on, and the pattern of their lines."""
+        dropped = HOP_BY_HOP | FORWARDED | self.headers | {b"host", b"authorization", _DOOR}
+        object.__setattr__(self, "dropped", dropped)
+        object.__setattr__(self, "removed", _lines_of(dropped))
 
     def strip_cookies(self, value: bytes) -> bytes:
         """Return the ``Cookie`` value without our cookies, empty when nothing is left."""
@@ -42,13 +62,20 @@ class CredentialRules:
         return b"; ".join(part for part in kept if part)
 
 
+def expects(head: Head) -> bool:
+    """Return whether the client waits for a word before it sends the body."""
+    return any(name.lower() == b"expect" for name, _value in head.headers)
+
+
 def wants_websocket(head: Head) -> bool:
     """Return whether the request asks for a WebSocket; any other upgrade is ignored and its headers dropped."""
+    fields = head.fields
     return (
-        head.method == b"GET"
+        b"upgrade" in fields
+        and head.method == b"GET"
         and head.minor == 1
-        and tokens(head.headers, b"upgrade") == {b"websocket"}
-        and b"upgrade" in tokens(head.headers, b"connection")
+        and fields.tokens(b"upgrade") == {b"websocket"}
+        and b"upgrade" in fields.tokens(b"connection")
     )
 
 
@@ -57,14 +84,14 @@ def check_websocket(head: Head, cors: CorsRules) -> None:
 
     :raises Refusal: AMBIGUOUS_REQUEST for a bad handshake; FORBIDDEN for a foreign origin.
     """
-    keys, versions = values(head.headers, b"sec-websocket-key"), values(head.headers, b"sec-websocket-version")
+    keys, versions = head.fields.values(b"sec-websocket-key"), head.fields.values(b"sec-websocket-version")
     try:
         good = len(keys) == 1 and len(base64.b64decode(keys[0], validate=True)) == 16
     except binascii.Error:
         good = False
     if not good or versions != [b"13"] or head.length != 0:
         raise Refusal(AMBIGUOUS_REQUEST, "a WebSocket handshake needs one key, version 13 and no body")
-    origins = values(head.headers, b"origin")
+    origins = head.fields.values(b"origin")
     own = {b"%s://%s" % (scheme, (head.get(b"host") or b"").lower()) for scheme in (b"http", b"https")}
     if len(origins) > 1 or any(o.lower() not in own and not cors.allows(o.decode("latin-1")) for o in origins):
         raise Refusal(FORBIDDEN, "the page's origin may not open WebSockets here")
@@ -79,22 +106,57 @@ def is_preflight(head: Head) -> bool:
     )
 
 
-def _forwarded(head: Head, session_id: str, trusted: bool) -> Headers:
-    def told(name: bytes) -> bytes | None:
-        return b", ".join(values(head.headers, name)) or None if trusted else None
+def _forwarded(head: Head, session_id: str, trusted: bool) -> bytes:
+    def told(name: bytes) -> bytes:
+        return b", ".join(head.fields.values(name)) if trusted else b""
 
-    chain = told(b"x-forwarded-for")
     peer = head.peer.encode("ascii", "replace")
-    known = [part for part in (chain, peer) if part]
-    added: Headers = [(b"X-Forwarded-For", b", ".join(known))] if known else []
-    host = told(b"x-forwarded-host") or head.get(b"host")
-    if host:
-        added.append((b"X-Forwarded-Host", host))
-    added.append((b"X-Forwarded-Proto", told(b"x-forwarded-proto") or (b"https" if head.secure else b"http")))
-    added.append(
-        (b"X-Forwarded-Prefix", (told(b"x-forwarded-prefix") or b"").rstrip(b"/") + b"/" + session_id.encode())
+    chain = told(b"x-forwarded-for")
+    known = chain + b", " + peer if chain and peer else chain or peer
+    host = told(b"x-forwarded-host") or head.fields.first(b"host")
+    prefix = f"/s/{head.share}" if head.share else f"/{session_id}"
+    return b"%s%sX-Forwarded-Proto: %s\r\nX-Forwarded-Prefix: %s%s\r\n" % (
+        b"X-Forwarded-For: %s\r\n" % known if known else b"",
+        b"X-Forwarded-Host: %s\r\n" % host if host else b"",
+        told(b"x-forwarded-proto") or (b"https" if head.secure else b"http"),
+        told(b"x-forwarded-prefix").rstrip(b"/"),
+        prefix.encode(),
     )
-    return added
+
+
+def _names_nothing(fields: Fields) -> bool:
+    """Return whether ``Connection`` names no header to remove."""
+    return b"connection" not in fields or fields.tokens(b"connection") <= _PLAIN_CONNECTION
+
+
+def _passed(head: Head, credentials: CredentialRules, upgrade: bool) -> bytes:
+    """Return the lines of a request that go on to the agent server."""
+    fields = head.fields
+    if fields.block and not upgrade and b"cookie" not in fields and _names_nothing(fields):
+        return credentials.removed.sub(b"", fields.block) + _framing(fields)
+    dropped = credentials.dropped
+    if b"connection" in fields:
+        dropped |= fields.tokens(b"connection") - _NEVER_NAMED
+    lines = []
+    for name, value in fields.pairs:
+        low = name.lower()
+        if low in dropped and not (upgrade and low.startswith(b"sec-websocket-")):
+            continue
+        if low == b"cookie":
+            value = credentials.strip_cookies(value)
+            if not value:
+                continue
+        lines.append(b"%s: %s\r\n" % (name, value))
+    if upgrade:
+        lines.append(b"Connection: Upgrade\r\nUpgrade: websocket\r\n")
+    lines.append(_framing(fields))
+    return b"".join(lines)
+
+
+def _framing(fields: Fields) -> bytes:
+    if fields.framing is None:
+        return b""
+    return b"Transfer-Encoding: chunked\r\n" if fields.framing == CHUNKED else b"Content-Length: %d\r\n" % fields.framing
 
 
 def request_for_agent(
@@ -104,50 +166,84 @@ def request_for_agent(
 
     :raises Refusal: AMBIGUOUS_REQUEST when the path leaves its session.
     """
+    fields = head.fields
+    # What an upgrade passes on depends on the method too, so that only the rest is remembered.
+    key = (credentials, session_id, head.share, head.peer, head.secure, trusted)
     upgrade = wants_websocket(head)
-    named = tokens(head.headers, b"connection") - _NEVER_NAMED
-    dropped = HOP_BY_HOP | FORWARDED | credentials.headers | named | {b"host", b"authorization", _DOOR}
-    lines = [b"%s %s HTTP/1.1" % (head.method, agent_target(head.target)), b"Host: " + backend.authority.encode()]
-    for name, value in head.headers:
-        low = name.lower()
-        if low in dropped and not (upgrade and low.startswith(b"sec-websocket-")):
-            continue
-        if low == b"cookie":
-            value = credentials.strip_cookies(value)
-            if not value:
-                continue
-        lines.append(name + b": " + value)
-    if upgrade:
-        lines += [b"Connection: Upgrade", b"Upgrade: websocket"]
-    if head.length == CHUNKED:
-        lines.append(b"Transfer-Encoding: chunked")
-    elif values(head.headers, b"content-length"):
-        lines.append(b"Content-Length: %d" % head.length)
-    lines += [name + b": " + value for name, value in _forwarded(head, session_id, trusted)]
-    if backend.door is not None:
-        lines.append(b"%s: %s" % (DOOR_HEADER.encode(), backend.door.encode()))
-    return b"\r\n".join(lines) + b"\r\n\r\n"
+    if fields.passed is not None and not upgrade and fields.passed[0] == key:
+        rest = fields.passed[1]
+    else:
+        rest = _passed(head, credentials, upgrade) + _forwarded(head, session_id, trusted)
+        if not upgrade:
+            fields.passed = (key, rest)
+    return b"%s %s HTTP/1.1\r\nHost: %s\r\n%s%s\r\n" % (
+        head.method,
+        agent_target(head.target),
+        backend.authority.encode(),
+        rest,
+        b"" if backend.door is None else b"%s: %s\r\n" % (DOOR_HEADER.encode(), backend.door.encode()),
+    )
 
 
 def is_event_stream(answer: AnswerHead) -> bool:
     """Return whether the answer is server-sent events, so that comments may be put between them."""
-    kinds = values(answer.headers, b"content-type")
+    if answer.length >= 0:
+        return False
+    kinds = answer.fields.values(b"content-type")
     return (
         len(kinds) == 1
         and kinds[0].partition(b";")[0].strip().lower() == b"text/event-stream"
-        and answer.length < 0
-        and not values(answer.headers, b"content-encoding")
+        and not answer.fields.values(b"content-encoding")
     )
 
 
-def answer_for_client(answer: AnswerHead, head: Head, cors: CorsRules, close: bool) -> bytes:
-    """Return the head that the client gets; ``close``: the connection ends after this answer."""
-    named = tokens(answer.headers, b"connection") - {b"content-type"}
-    switched = answer.status == 101
-    lines = [b"HTTP/1.1 %d %s" % (answer.status, answer.reason)]
-    for name, value in answer.headers:
+def answer_for_client(
+    answer: AnswerHead, head: Head, cors: CorsRules, close: bool, memory: Memory | None = None
+) -> bytes:
+    """Return the head that the client gets.
+
+    :param close: the connection ends after this answer.
+    :param memory: of heads made before; only for one ``cors``.
+    """
+    if memory is None or not answer.raw:
+        return _answer_for_client(answer, head, cors, close)
+    origin = head.fields.first(b"origin")
+    key = (answer.raw, answer.length, head.minor, origin, close)
+    made: bytes | None = memory.get(key)
+    if made is None:
+        made = _answer_for_client(answer, head, cors, close)
+        memory.keep(key, len(answer.raw) + len(origin or b""), made)
+    return made
+
+
+def _answer_for_client(answer: AnswerHead, head: Head, cors: CorsRules, close: bool) -> bytes:
+    fields = answer.fields
+    lines = [b"HTTP/1.1 %d %s\r\n" % (answer.status, answer.reason)]
+    if fields.block and _names_nothing(fields) and b"vary" not in fields and b"x-accel-buffering" not in fields:
+        lines.append(_NOT_ANSWERED.sub(b"", fields.block))
+    else:
+        lines += _answer_lines(answer)
+    if answer.status == 101:
+        lines.append(b"Connection: Upgrade\r\nUpgrade: websocket\r\n")
+    elif answer.status >= 200:
+        if answer.length == CHUNKED and head.minor == 1:
+            lines.append(b"Transfer-Encoding: chunked\r\n")
+        lines += [b"Content-Length: %s\r\n" % v for v in fields.values(b"content-length") if answer.status != 204]
+        if answer.length < 0:
+            lines.append(b"X-Accel-Buffering: no\r\n")
+        lines += [b"%s: %s\r\n" % pair for pair in cors.headers(head.fields.first(b"origin"))]
+        if close:
+            lines.append(b"Connection: close\r\n")
+    lines.append(b"\r\n")
+    return b"".join(lines)
+
+
+def _answer_lines(answer: AnswerHead) -> Iterator[bytes]:
+    fields = answer.fields
+    dropped = HOP_BY_HOP | (fields.tokens(b"connection") - {b"content-type"})
+    for name, value in fields.pairs:
         low = name.lower()
-        if low in HOP_BY_HOP or low in named or low.startswith(b"access-control-") or low == _DOOR:
+        if low in dropped or low.startswith(b"access-control-") or low == _DOOR:
             continue
         if low == b"vary":
             value = b", ".join(p.strip() for p in value.split(b",") if p.strip().lower() not in (b"origin", b""))
@@ -155,19 +251,7 @@ def answer_for_client(answer: AnswerHead, head: Head, cors: CorsRules, close: bo
                 continue
         if low == b"x-accel-buffering" and answer.length < 0:
             continue
-        lines.append(name + b": " + value)
-    if switched:
-        lines += [b"Connection: Upgrade", b"Upgrade: websocket"]
-    elif answer.status >= 200:
-        if answer.length == CHUNKED and head.minor == 1:
-            lines.append(b"Transfer-Encoding: chunked")
-        lines += [b"Content-Length: " + v for v in values(answer.headers, b"content-length") if answer.status != 204]
-        if answer.length < 0:
-            lines.append(b"X-Accel-Buffering: no")
-        lines += [name + b": " + value for name, value in cors.headers(head.get(b"origin"))]
-        if close:
-            lines.append(b"Connection: close")
-    return b"\r\n".join(lines) + b"\r\n\r\n"
+        yield b"%s: %s\r\n" % (name, value)
 
 
 def refusal_headers(refusal: Refusal, cors_headers: Headers) -> Headers:

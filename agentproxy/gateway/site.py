@@ -11,8 +11,10 @@ from twisted.web.http import HTTPChannel, Request
 from twisted.web.server import Site
 from zope.interface import implementer
 
+from agentproxy.errors import AMBIGUOUS_REQUEST, BODY_TOO_LARGE, REQUEST_TIMEOUT, Refusal
 from agentproxy.gateway.framing import body_of
 from agentproxy.gateway.head import Head, HeadError
+from agentproxy.gateway.options import GatewayOptions
 
 _MAX_HEAD = 1 << 20
 
@@ -36,9 +38,10 @@ class SiteChannel(HTTPChannel):
 class SiteTransport:
     """The transport that twisted.web sees: the front's, but its protocol is the channel (or a WebSocket's)."""
 
-    def __init__(self, turn: SiteTurn, transport: Any) -> None:
+    def __init__(self, turn: SiteTurn, client: Any) -> None:
         self._turn = turn
-        self._transport = transport
+        self._transport = client.transport
+        self._wire = client.wire
         self._protocol: Any = None
 
     @property
@@ -68,12 +71,13 @@ class SiteTransport:
         return getattr(self._transport, name)
 
     def write(self, data: bytes) -> None:
-        """Send bytes."""
-        self._transport.write(data)
+        """Send bytes; a head and its body go together."""
+        self._turn.begun = True
+        self._wire.queue(data)
 
     def writeSequence(self, data: Any) -> None:
         """Send several pieces."""
-        self._transport.writeSequence(data)
+        self.write(b"".join(data))
 
     def getPeer(self) -> Any:
         """Return the client's address."""
@@ -96,6 +100,11 @@ class SiteTransport:
         self._turn.closing()
 
 
+def too_large(options: GatewayOptions) -> str:
+    """Return the sentence about a body that is."""
+    return f"a body has at most {options.max_own_body} bytes here"
+
+
 class SiteTurn:
     """One request of the connection in the hands of twisted.web.
 
@@ -109,16 +118,18 @@ class SiteTurn:
         self.body = body_of(head.length)
         self.tunnel = False
         self.over = False
+        self.begun = False
         self.producer: Any = None
         self._touched: float = client.now()
         self._body_timeout: float = client.options.body_timeout
         self._close = False
+        self._taken = 0
         channel: Any = cast(Any, SiteChannel)()
         channel.factory = channel.site = site
         channel.requestFactory = site.requestFactory
         channel.callLater = client.call_later
         channel.turn = self
-        self._transport = SiteTransport(self, client.transport)
+        self._transport = SiteTransport(self, client)
         self._transport.protocol = channel
         channel.makeConnection(cast(Any, self._transport))
 
@@ -134,8 +145,12 @@ class SiteTurn:
             return b""
         try:
             passed, rest = self.body.take(data)
-        except HeadError:
-            self.client.malformed_body()
+        except HeadError as error:
+            self.client.refuse_for_site(Refusal(AMBIGUOUS_REQUEST, str(error)))
+            return b""
+        self._taken += len(passed)
+        if self._taken > self.client.options.max_own_body:
+            self.client.refuse_for_site(Refusal(BODY_TOO_LARGE, too_large(self.client.options)))
             return b""
         if passed:
             self._transport.protocol.dataReceived(passed)
@@ -182,8 +197,9 @@ class SiteTurn:
     def check(self, now: float) -> None:
         """Meet the deadline of a slow body."""
         if not self.body.done and not self.tunnel and now - self._touched > self._body_timeout:
-            self.client.abort()
+            self.client.refuse_for_site(Refusal(REQUEST_TIMEOUT, "the request body stopped"))
 
     def cut(self) -> None:
-        """End the connection."""
-        self.client.abort()
+        """End the connection, if the request still runs."""
+        if not self.over:
+            self.client.abort()

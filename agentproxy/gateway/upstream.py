@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
 from typing import Protocol as Shape
-from typing import cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, UNIXClientEndpoint
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer, IReactorTime
+from twisted.internet.interfaces import IHalfCloseableProtocol, IReactorTime
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from agentproxy.gateway.options import GatewayCounts, GatewayOptions
+from agentproxy.gateway.wire import Wire
 from agentproxy.model.backend import Backend
+
+LINGER = 5.0
+"""Seconds that an agent server has to read the last bytes of a tunnel."""
 
 
 class AgentUser(Shape):
@@ -36,14 +40,17 @@ class AgentUser(Shape):
         """Hear that it has caught up."""
 
 
-@implementer(IPushProducer, IHalfCloseableProtocol)
+@implementer(IHalfCloseableProtocol)
 class AgentConnection(Protocol):
     """One connection to an agent server, used by one request at a time."""
 
     user: AgentUser | None = None
     reused = False
     lost = False
+    idle = False
     idle_since = 0.0
+    _held = False
+    _wire: Wire
 
     def __init__(self, pool: AgentPool, backend: Backend) -> None:
         self.backend = backend
@@ -52,11 +59,13 @@ class AgentConnection(Protocol):
     def connectionMade(self) -> None:
         """Watch how fast the agent server reads."""
         self._pool.connections.add(self)
-        self.transport.registerProducer(self, True)  # type: ignore[union-attr]
+        transport: Any = self.transport
+        transport.protocol = self  # the endpoint's wrapper would only pass on each read
+        self._wire = Wire(transport, self)
 
     def write(self, data: bytes) -> None:
         """Send bytes."""
-        self.transport.write(data)  # type: ignore[union-attr]
+        self._wire.send(data)
 
     def dataReceived(self, data: bytes) -> None:
         """Pass bytes to the user; bytes that nobody asked for would poison the next answer and end the connection."""
@@ -79,6 +88,7 @@ class AgentConnection(Protocol):
         """Tell the user."""
         self.lost = True
         self._pool.forget(self)
+        self._wire.lost()
         user, self.user = self.user, None
         if user is not None:
             user.agent_lost(reason.check(ConnectionDone) is not None)
@@ -88,53 +98,60 @@ class AgentConnection(Protocol):
         self.user = None
         self._pool.forget(self)
         if not self.lost:
-            self.transport.abortConnection()  # type: ignore[union-attr]
+            self._wire.abort()
+
+    def close(self) -> None:
+        """End the connection when all has been sent; the user hears nothing more, and a reader that stops is not waited for."""
+        self.user = None
+        if not self.lost:
+            self._pool.linger(self)
+            self._wire.close()
 
     def end_writing(self) -> None:
         """Say that we send no more."""
         if not self.lost:
-            self.transport.loseWriteConnection()  # type: ignore[union-attr]
+            self._wire.half_close()
 
     def hold(self, held: bool) -> None:
         """Stop reading, or go on."""
-        if not self.lost:
-            (self.transport.pauseProducing if held else self.transport.resumeProducing)()  # type: ignore[union-attr]
+        if held != self._held and not self.lost:
+            self._held = held
+            self._wire.hold(held)
 
-    def pauseProducing(self) -> None:
-        """The write buffer is full."""
+    def wire_full(self) -> None:
+        """The agent server reads slowly."""
         if self.user is not None:
             self.user.agent_full()
 
-    def resumeProducing(self) -> None:
-        """The write buffer is empty."""
+    def wire_drained(self) -> None:
+        """The agent server has caught up."""
         if self.user is not None:
             self.user.agent_drained()
-
-    def stopProducing(self) -> None:
-        """The connection is going; connectionLost says so."""
 
 
 class AgentPool:
     """Unused keep-alive connections for each agent server, newest first.
 
     :param reactor: connects and tells the time.
+    :ivar moment: the time of the latest sweep.
     """
 
     def __init__(self, reactor: IReactorTime, options: GatewayOptions, counts: GatewayCounts) -> None:
         self.connections: set[AgentConnection] = set()
+        self.moment = 0.0
         self._reactor = reactor
         self._options = options
         self._counts = counts
         self._idle: dict[Backend, list[AgentConnection]] = {}
+        self._lingering: dict[AgentConnection, float] = {}
 
     def take(self, backend: Backend, fresh: bool = False) -> AgentConnection | Deferred[AgentConnection]:
         """Return an unused connection, or a Deferred of a new one; ``fresh`` forbids an old one."""
         kept = self._idle.get(backend)
         if kept and not fresh:
             connection = kept.pop()
-            if not kept:
-                del self._idle[backend]
             connection.reused = True
+            connection.idle = False
             return connection
         self._counts.connects += 1
         timeout = self._options.connect_timeout
@@ -150,31 +167,41 @@ class AgentPool:
     def give(self, connection: AgentConnection) -> None:
         """Take back a connection whose answer has ended properly."""
         connection.user = None
-        kept = self._idle.setdefault(connection.backend, [])
+        kept = self._idle.get(connection.backend)
+        if kept is None:
+            kept = self._idle[connection.backend] = []
         if connection.lost or len(kept) >= self._options.pool_size:
-            if not kept:
-                del self._idle[connection.backend]
             connection.abort()
             return
         connection.hold(False)
-        connection.idle_since = self._reactor.seconds()
+        connection.idle = True
+        connection.idle_since = self.moment or self._reactor.seconds()
         kept.append(connection)
 
     def forget(self, connection: AgentConnection) -> None:
         """Keep the connection no longer."""
         self.connections.discard(connection)
-        kept = self._idle.get(connection.backend, [])
-        if connection in kept:
-            kept.remove(connection)
-            if not kept:
-                del self._idle[connection.backend]
+        self._lingering.pop(connection, None)
+        if connection.idle:
+            connection.idle = False
+            self._idle[connection.backend].remove(connection)
+
+    def linger(self, connection: AgentConnection) -> None:
+        """See that a connection which closes does so in time."""
+        self._lingering[connection] = self._reactor.seconds()
 
     def sweep(self, now: float) -> None:
-        """Close what has been unused for too long."""
-        for kept in list(self._idle.values()):
+        """Close what has been unused for too long, and what does not close by itself."""
+        self.moment = now
+        for connection, since in list(self._lingering.items()):
+            if now - since > LINGER:
+                connection.abort()
+        for backend, kept in list(self._idle.items()):
             for connection in list(kept):
                 if now - connection.idle_since > self._options.pool_idle:
                     connection.abort()
+            if not kept:
+                del self._idle[backend]
 
     def stop(self) -> None:
         """Close every connection."""

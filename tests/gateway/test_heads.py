@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import httptools
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agentproxy.errors import Refusal
 from agentproxy.gateway.framing import ChunkedBody
-from agentproxy.gateway.head import CHUNKED, HeadError, head_end, parse_request
+from agentproxy.gateway.head import CHUNKED, HeadError, Memory, head_end, parse_request
 from agentproxy.gateway.routes import agent_target, session_id_of
 from agentproxy.gateway.rules import CredentialRules, request_for_agent
 from agentproxy.model.backend import Backend
@@ -118,3 +121,60 @@ def test_only_exact_local_origins_are_allowed_by_default() -> None:
     assert not rules.allows("http://localhost.evil.example")
     assert not CorsRules(frozenset({"https://a"})).allows("http://localhost")
     assert parse_request(b"GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n", 9).length == CHUNKED
+
+
+class Second:
+    """Another parser's reading of a head."""
+
+    def __init__(self) -> None:
+        self.pairs: list[tuple[bytes, bytes]] = []
+        self.target = b""
+
+    def on_url(self, url: bytes) -> None:
+        self.target += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.pairs.append((name, value))
+
+
+LINES = st.lists(
+    st.one_of(
+        st.sampled_from(["Content-Length: 3", "content-length: 03", "Transfer-Encoding: chunked", "X:", "A:b "]),
+        st.text(st.sampled_from("aZ-:; \t\r\n\x00,=\x7f\xff"), max_size=8),
+    ),
+    max_size=4,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(["GET", "POST", "M-SEARCH"]), st.text("/a%?.=&~", min_size=1, max_size=9), LINES)
+def test_what_we_accept_another_strict_parser_reads_alike(method: str, target: str, lines: list[str]) -> None:
+    """Whatever head is let in, llhttp accepts it too and finds the same target and the same fields."""
+    raw = "\r\n".join([f"{method} /{target} HTTP/1.1", "Host: us", *lines, "", ""]).encode("latin-1")
+    try:
+        raw = raw[: head_end(raw, 9999)]
+        head = parse_request(raw, 50)
+    except Refusal:
+        return
+    second = Second()
+    parser: Any = httptools.HttpRequestParser(second)
+    parser.feed_data(raw)
+    assert second.target == head.target
+    assert [(name, value.strip(b" \t")) for name, value in second.pairs] == head.headers
+
+
+def test_a_remembered_head_is_read_as_the_first_one() -> None:
+    """What is remembered of a block is not taken for another method, peer, session or version."""
+    memory = Memory()
+    raw = b"%s /%s/x HTTP/1.%d\r\nHost: us\r\nX-Api-Key: k\r\nA: b\r\n\r\n"
+    rules, backend = CredentialRules(), Backend("127.0.0.1", 9)
+    other = ID[:-1] + "7"
+    for _ in range(3):
+        for method, session, minor, peer in [(b"GET", ID, 1, "1.1.1.1"), (b"PUT", other, 1, "2.2.2.2"), (b"GET", ID, 0, "1.1.1.1")]:
+            head = parse_request(raw % (method, session.encode(), minor), 50, peer, False, memory)
+            sent = request_for_agent(head, session, backend, rules, False)
+            assert sent.startswith(method + b" /x HTTP/1.1\r\nHost: 127.0.0.1:9\r\nA: b\r\n")
+            assert b"X-Forwarded-For: %s\r\n" % peer.encode() in sent
+            assert b"X-Forwarded-Prefix: /%s\r\n" % session.encode() in sent
+            assert b"Key" not in sent
+            assert head.keep_alive == bool(minor)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from typing import Any
 
 import pytest_twisted
@@ -11,6 +12,7 @@ from twisted.internet import reactor as _reactor
 from twisted.internet.endpoints import TCP4ClientEndpoint, serverFromString
 from twisted.internet.protocol import Factory
 
+from agentproxy.gateway.descriptors import make_room
 from tests.gateway.test_relay import ID, OK, Ear, World, get, saying
 from tests.gateway.test_relay import world as world
 
@@ -60,3 +62,16 @@ async def test_the_proxy_protocol_names_the_client(world: World) -> None:
     finally:
         await port.stopListening()
     assert b"X-Forwarded-For: 8.7.6.5\r\n" in b"".join(seen)
+
+
+def test_there_is_room_for_many_connections() -> None:
+    """A low soft limit of descriptors is raised as far as the system allows; a high one is left alone."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+        raised = make_room()
+        assert raised > 256
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (raised, hard)
+        assert make_room() == raised
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

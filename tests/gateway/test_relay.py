@@ -56,7 +56,7 @@ class Ear(Protocol):
         deferred: Deferred[bytes] = Deferred()
         self._waiting.append((ready, deferred))
         self._tell()
-        return deferred.addTimeout(5, reactor)
+        return deferred.addTimeout(30, reactor)
 
 
 @dataclass

@@ -12,6 +12,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import Site
 
 from agentproxy.gateway.resource import SessionProxyResource
+from tests.gateway.test_pressure import ASK, MIB, SWITCH, until
 from tests.gateway.test_relay import ID, OK, World, get, saying
 from tests.gateway.test_relay import world as world
 
@@ -45,3 +46,41 @@ async def test_a_mounted_tree_refuses(tree: World) -> None:
     heard = await client.until(lambda ear: ear.closed)
     assert heard.startswith(b"HTTP/1.1 404 ")
     assert b'"session_not_found"' in heard
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_mounted_tree_relays_websockets(world: World, tree: World) -> None:
+    """A WebSocket crosses somebody else's Site with early and big messages, and its end is told to both sides."""
+    world.answer = saying(SWITCH + b"hello")
+    client = await tree.client(get(f"/at/{ID}/ws", ASK) + b"early")
+    heard = await client.until(lambda ear: ear.heard.endswith(b"hello"))
+    assert heard.startswith(b"HTTP/1.1 101 ")
+    world.answer = lambda ear: None
+    agent = world.agents[0]
+    await agent.until(lambda ear: ear.heard == b"early")
+    client.transport.write(b"w" * MIB)  # type: ignore[union-attr]
+    await agent.until(lambda ear: len(ear.heard) == MIB + 5)
+    agent.transport.write(b"v" * MIB)  # type: ignore[union-attr]
+    await client.until(lambda ear: ear.heard.endswith(b"v" * MIB))
+    client.transport.loseConnection()  # type: ignore[union-attr]
+    await agent.until(lambda ear: ear.closed)
+    await until(world, lambda: world.front.relay.counts.tunnels == 0)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_mounted_tree_smuggles_nothing_behind_a_refused_upgrade(world: World, tree: World) -> None:
+    """The agent's own answer comes, and bytes behind the upgrade are no request here either."""
+    world.answer = saying(OK)
+    client = await tree.client(get(f"/at/{ID}/ws", ASK) + get(f"/at/{ID}/smuggled"))
+    heard = await client.until(lambda ear: ear.closed)
+    assert heard.count(b"HTTP/1.1 ") == 1
+    assert heard.endswith(b"ok")
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_mounted_tree_ends_a_broken_answer_visibly(world: World, tree: World) -> None:
+    """A truncated answer gets no clean end from twisted.web."""
+    world.answer = saying(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab", close=True)
+    client = await tree.client(get(f"/at/{ID}/x"))
+    heard = await client.until(lambda ear: ear.closed)
+    assert b"0\r\n\r\n" not in heard

@@ -1,0 +1,235 @@
+#!/usr/bin/env python3
+"""Measure what a session costs through the fork server, beside an agent server started alone and the real agentapi.
+
+``scripts/bench fork [--rounds N] [--sessions N] [--peer-sessions N] [--seconds N]``; the defaults take about three minutes.
+First without a daemon, in turns: the time from asking for an agent server around ``cat`` until ``GET /status`` is answered
+with 200, and its private memory when idle. Then through the daemon: as many ``POST /start?wait=stable`` at once as there are
+sessions, and the processor time of all of them, agents and daemon included, while they are idle.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import http.client
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import statistics
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+FLAGS = ["--type=custom", "--term-width=80", "--term-height=100"]
+EMBEDDED = [sys.executable, "-P", "-E", "-m", "agentproxy.embedded"]
+IDLE = 3.0
+AGENT = {"bench": {"command": ["sh", "-c", "printf 'ready> '; exec cat"], "type": "custom", "title": "Bench"}}
+
+
+class Forks:
+    """A fork server, asked over its pipes."""
+
+    def __init__(self) -> None:
+        words = [sys.executable, "-P", "-m", "agentproxy.embedded.fork_server", " " * 96]
+        self.process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self._number = 0
+        self._read()
+
+    def _read(self) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        (length,) = struct.unpack("!I", self.process.stdout.read(4))
+        return dict(json.loads(self.process.stdout.read(length)))
+
+    def start(self, argv: list[str], directory: Path) -> int:
+        """Fork an agent server and return its process id."""
+        self._number += 1
+        where = {"directory": str(directory), "log": str(directory / "log")}
+        wish = {"id": self._number, "arguments": argv, "environment": {"PATH": os.environ["PATH"]}, **where}
+        body = json.dumps(wish).encode()
+        assert self.process.stdin is not None
+        self.process.stdin.write(struct.pack("!I", len(body)) + body)
+        self.process.stdin.flush()
+        return int(self._read()["pid"])
+
+    def close(self) -> None:
+        """End it."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait(30)
+
+
+def alone(argv: list[str], directory: Path) -> int:
+    """Run a program and return its process id."""
+    with (directory / "log").open("ab") as log:
+        return subprocess.Popen(argv, cwd=directory, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True).pid
+
+
+def free_port() -> int:
+    """Return a free port."""
+    with socket.create_server(("", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+def until_answering(port: int) -> None:
+    """Ask for /status until it is answered with 200."""
+    give_up = time.monotonic() + 60
+    while time.monotonic() < give_up:
+        with contextlib.suppress(OSError), contextlib.closing(http.client.HTTPConnection("127.0.0.1", port)) as asking:
+            asking.request("GET", "/status")
+            if asking.getresponse().status == 200:
+                return
+        time.sleep(0.0005)
+    raise SystemExit(f"nobody answers at port {port}")
+
+
+def private(pid: int) -> float:
+    """Return the private memory of a process in MiB."""
+    words = Path(f"/proc/{pid}/smaps_rollup").read_text().split()
+    return sum(int(words[words.index(name) + 1]) for name in ("Private_Clean:", "Private_Dirty:")) / 1024
+
+
+def starts(ways: dict[str, Callable[[list[str], Path], int]], rounds: int) -> None:
+    """Measure starts and memory of one agent server after the other, each way in turn."""
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    pids: dict[str, list[int]] = {name: [] for name in ways}
+    with tempfile.TemporaryDirectory(prefix="bench-fork-") as directory:
+        try:
+            for _round in range(rounds):
+                for name, way in ways.items():
+                    port = free_port()
+                    begin = time.perf_counter()
+                    pids[name].append(way(["server", f"--port={port}", *FLAGS, "--", "cat"], Path(directory)))
+                    until_answering(port)
+                    times[name].append((time.perf_counter() - begin) * 1000)
+            time.sleep(IDLE)
+            for name in ways:
+                memory = statistics.median(private(pid) for pid in pids[name])
+                best, median = min(times[name]), statistics.median(times[name])
+                print(f"{name:24} start to the first 200: median {median:.1f} ms, best {best:.1f} ms;"
+                      f" private memory {memory:.1f} MiB")  # fmt: skip
+        finally:
+            for pid in (pid for each in pids.values() for pid in each):
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(pid, signal.SIGTERM)
+            time.sleep(1)
+
+
+class Daemon:
+    """A daemon with its own data, on a port of its own."""
+
+    def __init__(self, directory: Path, kind: str, path: str) -> None:
+        self._log = directory / "daemon.log"
+        settings = {
+            "data_dir": str(directory / "data"), "port": 0, "agent_server": kind, "agents": AGENT, "default_agent": "bench",
+        }  # fmt: skip
+        (directory / "agentproxy.json").write_text(json.dumps(settings))
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("AGENTAPI_", "AGENTPROXY_"))}
+        with self._log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "agentproxy", "-c", str(directory / "agentproxy.json")],
+                cwd=directory, env={**kept, "PATH": path}, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            )  # fmt: skip
+        self.port = self._listening()
+
+    def _listening(self) -> int:
+        give_up = time.monotonic() + 60
+        while time.monotonic() < give_up and self.process.poll() is None:
+            if found := re.search(r"listens at .*port=(\d+)", self._log.read_text()):
+                return int(found[1])
+            time.sleep(0.02)
+        raise SystemExit(f"the daemon did not start:\n{self._log.read_text()}")
+
+    def start(self, _number: int = 0) -> int:
+        """Start a session, wait until it is stable, and return the status of the answer."""
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=300)) as connection:
+            connection.request("POST", "/start?wait=stable", "{}")
+            answer = connection.getresponse()
+            answer.read()
+            return answer.status
+
+    def cpu(self) -> tuple[float, float]:
+        """Return the processor seconds of the daemon and of everything below it so far."""
+        own = psutil.Process(self.process.pid)
+        return _cpu(own), sum(_cpu(process) for process in own.children(recursive=True))
+
+    def stop(self) -> None:
+        """End it and all its sessions."""
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(90)
+        finally:
+            self.process.kill()
+
+
+def _cpu(process: psutil.Process) -> float:
+    try:
+        spent = process.cpu_times()
+    except psutil.Error:
+        return 0.0
+    return float(spent.user + spent.system)
+
+
+def at_once(kind: str, path: str, count: int, seconds: float) -> None:
+    """Start many sessions through a daemon, then leave them alone."""
+    with tempfile.TemporaryDirectory(prefix="bench-fork-") as directory:
+        daemon = Daemon(Path(directory), kind, path)
+        try:
+            daemon.start()
+            with ThreadPoolExecutor(count) as pool:
+                begin = time.perf_counter()
+                statuses = list(pool.map(daemon.start, range(count)))
+                taken = time.perf_counter() - begin
+            failures = sum(status != 200 for status in statuses)
+            spent = daemon.cpu()
+            print(f"{kind:24} {count} starts at once: all stable after {taken:.1f} s, {failures} failures; processor time so far:"
+                  f" daemon {spent[0]:.1f} s, sessions {spent[1]:.1f} s")  # fmt: skip
+            time.sleep(IDLE)
+            before = daemon.cpu()
+            time.sleep(seconds)
+            own, below = (after - start for after, start in zip(daemon.cpu(), before, strict=True))
+            print(f"{kind:24} {count + 1} idle sessions: {below / seconds * 1000:.1f} ms of processor time per second,"
+                  f" and the daemon {own / seconds * 1000:.1f} ms")  # fmt: skip
+        finally:
+            daemon.stop()
+
+
+def main() -> None:
+    """Measure what is here."""
+    parser = argparse.ArgumentParser(prog="scripts/bench fork", description=__doc__)
+    for name, default in (("--rounds", 20), ("--sessions", 100), ("--peer-sessions", 100), ("--seconds", 10)):
+        parser.add_argument(name, type=int, default=default)
+    wanted = parser.parse_args()
+    beside = CHECKOUT.parent / "shared" / "bin" / "agentapi"
+    agentapi = shutil.which("agentapi") or (str(beside) if beside.exists() else None)
+    print(f"{os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}")
+    forks = Forks()
+    ways: dict[str, Callable[[list[str], Path], int]] = {
+        "through the fork server": forks.start,
+        "alone": lambda argv, directory: alone([*EMBEDDED, *argv], directory),
+    }
+    if agentapi is None:
+        print("agentapi: not on PATH, left out")
+    else:
+        ways["agentapi"] = lambda argv, directory: alone([agentapi, *argv], directory)
+    starts(ways, wanted.rounds)
+    forks.close()
+    path = os.pathsep.join(filter(None, [os.path.dirname(agentapi or ""), os.environ["PATH"]]))
+    at_once("embedded", path, wanted.sessions, wanted.seconds)
+    if agentapi is not None and wanted.peer_sessions:
+        at_once("agentapi", path, wanted.peer_sessions, wanted.seconds)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,218 @@
+"""Every kind of listener that an endpoint string can name leads to the same relay."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_twisted
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from twisted.internet import reactor as _reactor
+from twisted.internet.endpoints import (
+    TCP4ClientEndpoint,
+    TCP6ClientEndpoint,
+    UNIXClientEndpoint,
+    serverFromString,
+    wrapClientTLS,
+)
+from twisted.internet.protocol import Factory
+from twisted.internet.ssl import CertificateOptions
+
+from tests.gateway.test_pressure import ASK, MIB, SWITCH, held, standstill
+from tests.gateway.test_relay import ID, OK, Ear, World, get, saying
+from tests.gateway.test_relay import world as world
+from tests.wire import Client
+
+reactor: Any = _reactor
+
+
+def certificate(directory: Path) -> tuple[Path, Path]:
+    """Write a key and a certificate for localhost; return their paths."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .sign(key, hashes.SHA256())
+    )
+    form = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    (directory / "key").write_bytes(key.private_bytes(serialization.Encoding.PEM, *form))
+    (directory / "cert").write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    return directory / "key", directory / "cert"
+
+
+async def listening(world: World, endpoint: str, connect: Callable[[Any], Any]) -> tuple[Any, Ear]:
+    """Listen at the endpoint and return its port and a connected client."""
+    port: Any = await serverFromString(reactor, endpoint).listen(world.front)
+    try:
+        client: Any = await connect(port.getHost()).connect(Factory.forProtocol(Ear))
+    except BaseException:
+        await port.stopListening()
+        raise
+    return port, client
+
+
+async def tls(world: World, directory: Path) -> tuple[Any, Ear]:
+    """Listen with TLS."""
+    key, cert = certificate(directory)
+    where = f"ssl:0:privateKey={key}:certKey={cert}:interface=127.0.0.1"
+
+    def connect(host: Any) -> Any:
+        return wrapClientTLS(CertificateOptions(), TCP4ClientEndpoint(reactor, "127.0.0.1", host.port))
+
+    return await listening(world, where, connect)
+
+
+def noting(seen: list[bytes], answer: Callable[[Ear], None]) -> Callable[[Ear], None]:
+    """Note what the agent heard, then answer."""
+
+    def note(ear: Ear) -> None:
+        seen.append(ear.heard)
+        answer(ear)
+
+    return note
+
+
+@pytest_twisted.ensureDeferred
+async def test_tls_tells_the_agent_and_carries_own_pages(world: World, tmp_path: Path) -> None:
+    """Behind TLS the agent hears https, and requests for pages and sessions share the connection."""
+    seen: list[bytes] = []
+    world.answer = noting(seen, saying(OK))
+    port, client = await tls(world, tmp_path)
+    client.transport.write(get(f"/{ID}/x") + get("/own") + get(f"/{ID}/y", "Connection: close\r\n"))  # type: ignore[union-attr]
+    try:
+        heard = await client.until(lambda ear: ear.closed)
+    finally:
+        await port.stopListening()
+    assert heard.count(b"HTTP/1.1 200 OK") == 3
+    assert b"own /own" in heard
+    assert b"X-Forwarded-Proto: https\r\n" in b"".join(seen)
+
+
+@pytest_twisted.ensureDeferred
+async def test_tls_stalls_and_truncates_like_plain(world: World, tmp_path: Path) -> None:
+    """A stalled reader behind TLS stalls its agent and gets everything; a broken answer is no clean end."""
+    size = 12 * MIB
+    world.answer = saying(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (size + 1) + b"x" * size, close=True)
+    port, client = await tls(world, tmp_path)
+    client.transport.write(get(f"/{ID}/x"))  # type: ignore[union-attr]
+    try:
+        await client.until(lambda ear: bool(ear.heard))
+        client.transport.pauseProducing()  # type: ignore[union-attr]
+        await standstill(world, lambda: held(world.agents[0].transport) if not world.agents[0].closed else 0)
+        assert held(world.agents[0].transport) > MIB, "the agent was not held"
+        client.transport.resumeProducing()  # type: ignore[union-attr]
+        heard = await client.until(lambda ear: ear.closed)
+    finally:
+        await port.stopListening()
+    assert len(heard.partition(b"\r\n\r\n")[2]) <= size
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_websocket_crosses_tls(world: World, tmp_path: Path) -> None:
+    """A tunnel behind TLS carries big messages both ways."""
+    world.answer = saying(SWITCH)
+    port, client = await tls(world, tmp_path)
+    try:
+        client.transport.write(get(f"/{ID}/ws", ASK))  # type: ignore[union-attr]
+        await client.until(lambda ear: ear.heard.endswith(b"\r\n\r\n"))
+        world.answer = lambda ear: ear.transport.write(b"!")  # type: ignore[union-attr]
+        client.transport.write(b"w" * MIB)  # type: ignore[union-attr]
+        await world.agents[0].until(lambda ear: ear.heard.count(b"w") >= MIB)
+        await client.until(lambda ear: ear.heard.endswith(b"!"))
+        client.transport.loseConnection()  # type: ignore[union-attr]
+        await world.agents[0].until(lambda ear: ear.closed)
+    finally:
+        await port.stopListening()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_unix_socket_serves_and_names_no_address(world: World, tmp_path: Path) -> None:
+    """Behind a UNIX socket there is no client address to tell, and an invented one is removed."""
+    seen: list[bytes] = []
+    world.answer = noting(seen, saying(OK))
+    path = str(tmp_path / "front")
+    port, client = await listening(world, f"unix:{path}", lambda _host: UNIXClientEndpoint(reactor, path))
+    client.transport.write(get(f"/{ID}/x", "Connection: close\r\nX-Forwarded-For: 6.6.6.6\r\n"))  # type: ignore[union-attr]
+    try:
+        assert (await client.until(lambda ear: ear.closed)).endswith(b"ok")
+    finally:
+        await port.stopListening()
+    assert b"X-Forwarded-For" not in b"".join(seen)
+
+
+def has_ipv6() -> bool:
+    """Return whether this machine has the IPv6 loopback address."""
+    try:
+        with socket.socket(socket.AF_INET6) as made:
+            made.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+@pytest_twisted.ensureDeferred
+async def test_ipv6_clients_are_named_by_their_address(world: World) -> None:
+    """An IPv6 client is served, also with its literal in Host, and the agent hears its address."""
+    seen: list[bytes] = []
+    world.answer = noting(seen, saying(OK))
+    where = "tcp6:0:interface=\\:\\:1"
+    port, client = await listening(world, where, lambda host: TCP6ClientEndpoint(reactor, "::1", host.port))
+    client.transport.write(  # type: ignore[union-attr]
+        f"GET /{ID}/x HTTP/1.1\r\nHost: [::1]:80\r\nConnection: close\r\n\r\n".encode()
+    )
+    try:
+        assert (await client.until(lambda ear: ear.closed)).endswith(b"ok")
+    finally:
+        await port.stopListening()
+    assert b"X-Forwarded-For: ::1\r\n" in b"".join(seen)
+    assert b"X-Forwarded-Host: [::1]:80\r\n" in b"".join(seen)
+
+
+def test_a_socket_of_systemd_is_served(tmp_path: Path) -> None:
+    """The daemon takes a listening socket that it was started with, as systemd hands it over."""
+    (tmp_path / "conf").write_text(
+        json.dumps(
+            {
+                "data_dir": str(tmp_path / "data"),
+                "listeners": [{"endpoint": "systemd:domain=INET:index=0"}],
+                "auth": {"allow_anonymous": True},
+            }
+        ),
+        encoding="utf-8",
+    )
+    environment = {**os.environ, "LISTEN_FDS": "1", "LISTEN_FDNAMES": "agentproxy.socket"}
+    with socket.socket() as listener, (tmp_path / "out").open("wb") as out:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        line = "import os, sys; os.dup2(int(sys.argv[1]), 3); os.environ['LISTEN_PID'] = str(os.getpid()); "
+        line += "os.execv(sys.executable, [sys.executable, *sys.argv[2:]])"
+        words = [sys.executable, "-c", line, str(listener.fileno()), "-m", "agentproxy", "-c", str(tmp_path / "conf")]
+        process = subprocess.Popen(words, pass_fds=[listener.fileno()], stdout=out, stderr=out, env=environment)
+        port = listener.getsockname()[1]
+        listener.close()
+        try:
+            reply = Client("127.0.0.1", port).get("/health")
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(60)
+    assert reply.json() == {"status": "ok"}, (tmp_path / "out").read_text(encoding="utf-8")
