@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from agentproxy.demo import BUSY, HISTORY, QUESTION, SPINNER
-from tests.agent_servers import run_agent_server
+from tests.agent_servers import KINDS, run_agent_server
 
 COMMAND = [sys.executable, "-m", "agentproxy.demo"]
 CHECKOUT = Path(__file__).parent.parent
@@ -280,7 +280,7 @@ def test_spinner_has_more_than_one_picture() -> None:
     assert len(set(SPINNER)) == len(SPINNER) > 1
 
 
-@pytest.mark.parametrize("kind", ["agentapi"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_talk_below_an_agent_server(kind: str, tmp_path: Path) -> None:
     """Below an agent server two equal messages get their answers, a question is seen and answered by a raw key."""
     with run_agent_server(kind, COMMAND, directory=tmp_path) as server:

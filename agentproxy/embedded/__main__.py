@@ -1,4 +1,4 @@
-"""``python -m agentproxy.embedded server [flags] -- COMMAND...``: see :mod:`agentproxy.embedded.flags`."""
+"""``python -m agentproxy.embedded server [flags] -- COMMAND...`` and ``attach``: see :mod:`agentproxy.embedded.flags`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from agentproxy.embedded.flags import FlagsError, parse
+from agentproxy.embedded.lean import leave_out_tls
 from agentproxy.embedded.openapi import document
 
 
@@ -21,6 +22,12 @@ def main(argv: list[str] | None = None) -> int:
     except FlagsError as wrong:
         sys.stderr.write(f"{wrong}\n")
         return 1
+    if argv is None:  # the process is ours alone
+        leave_out_tls()
+    if settings.subcommand == "attach":
+        from agentproxy.embedded.attach import attach
+
+        return attach(settings)
     if settings.print_openapi:
         sys.stdout.write(json.dumps(document(), indent=2) + "\n")
         return 0

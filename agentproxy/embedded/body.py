@@ -11,10 +11,14 @@
 from __future__ import annotations
 
 import json
+import re
 from http import HTTPStatus
 from typing import Any
 
 MOST_BODY = 1024 * 1024
+MOST_CELLS = 5000
+CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+"""Characters that a terminal program takes for keys, not for text."""
 
 
 class ProblemError(Exception):
@@ -24,11 +28,16 @@ class ProblemError(Exception):
         super().__init__(status, detail)
         self.status, self.detail, self.errors = status, detail, errors
 
+    @property
+    def title(self) -> str:
+        """The reason phrase of the status."""
+        return HTTPStatus(self.status).phrase
+
     def as_json(self, schema: str) -> dict[str, Any]:
         """Return the body of the answer; *schema* is the URL of its schema."""
         found: dict[str, Any] = {
             "$schema": schema,
-            "title": HTTPStatus(self.status).phrase,
+            "title": self.title,
             "status": self.status,
             "detail": self.detail,
         }
@@ -46,6 +55,34 @@ def message_wish(data: bytes, content_type: str | None) -> tuple[str, str]:
 
     :raises ProblemError: 400, 413, 415 or 422 as the table says.
     """
+    value = _json_object(data, content_type)
+    errors = _faults(value)
+    wish = {name.lower(): part for name, part in value.items()}
+    if not errors and wish["type"] == "user" and CONTROL.search(wish["content"]):
+        errors = [fault("control characters cannot be typed as a message; send them with type raw", "body.content", None)]
+    if errors:
+        raise ProblemError(422, "validation failed", errors)
+    return wish["content"], wish["type"]
+
+
+def size_wish(data: bytes, content_type: str | None) -> tuple[int, int]:
+    """Return (width, height) of the body of ``POST /resize``.
+
+    :raises ProblemError: 400, 413, 415 or 422 as the table says.
+    """
+    value = _json_object(data, content_type)
+    errors = []
+    for name in ("width", "height"):
+        size = value.get(name)
+        if not isinstance(size, int) or isinstance(size, bool) or not 10 <= size <= MOST_CELLS:
+            errors.append(fault(f"expected a number of cells from 10 to {MOST_CELLS}", f"body.{name}", size))
+    errors += [fault("unexpected property", f"body.{name}", value) for name in value if name not in ("width", "height")]
+    if errors:
+        raise ProblemError(422, "validation failed", errors)
+    return value["width"], value["height"]
+
+
+def _json_object(data: bytes, content_type: str | None) -> dict[str, Any]:
     if len(data) >= MOST_BODY:
         raise ProblemError(413, f"request body is too large limit={MOST_BODY} bytes")
     if not data:
@@ -60,11 +97,7 @@ def message_wish(data: bytes, content_type: str | None) -> tuple[str, str]:
         raise ProblemError(400, "validation failed", [fault(_parser_text(text, error), "body", text)]) from None
     if not isinstance(value, dict):
         raise ProblemError(422, "validation failed", [fault("expected object", "body", value)])
-    errors = _faults(value)
-    if errors:
-        raise ProblemError(422, "validation failed", errors)
-    wish = {name.lower(): part for name, part in value.items()}
-    return wish["content"], wish["type"]
+    return value
 
 
 def _parser_text(text: str, error: Exception) -> str:

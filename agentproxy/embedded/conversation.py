@@ -11,7 +11,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from agentproxy.embedded.formats import message_text
+from agentproxy.embedded.extraction import message_text
+from agentproxy.embedded.screen import Place
 
 Role = Literal["user", "agent"]
 
@@ -35,32 +36,40 @@ class Message:
 
 
 class Conversation:
-    """All messages, and the rows before the last user message (the base that the agent's answer is told from)."""
+    """All messages, and the screen before the last user message (the base that the agent's answer is told from)."""
 
     def __init__(self, agent_type: str) -> None:
         self.messages = [Message(0, "", "agent", now())]
         self.dirty = False
+        self.base = Place()
         self._type = agent_type
-        self._base: list[str] = []
         self._said = ""
         self._frozen = False
 
-    def look(self, rows: Sequence[str]) -> Message | None:
-        """Read the agent's message from *rows* (those since the base) and return it when it is new or has changed."""
-        text = message_text(self._base, rows, self._said, self._type)
+    def look(self, rows: Sequence[str], cursor: int | None = None, lost: int = 0) -> Message | None:
+        """Read the agent's message from *rows* and return it when it is new or has changed.
+
+        What an agent said is not taken back by a screen that it wipes clean.
+
+        :param rows: the rows since the base, of which the first *lost* are forgotten.
+        :param cursor: the number of the row that the cursor is in.
+        """
+        if self._frozen:
+            return None
+        text = message_text(self.base, rows, self._said, self._type, cursor=cursor, lost=lost)
         last = self.messages[-1]
-        if self._frozen or (last.role == "agent" and text == last.content) or (last.role == "user" and not text):
+        if not text or (last.role == "agent" and text == last.content):
             return None
         fresh = Message(len(self.messages) - (last.role == "agent"), text, "agent", now())
         self.messages[fresh.id :] = [fresh]
         self.dirty = True
         return fresh
 
-    def said(self, text: str, at: str, base: Sequence[str]) -> Message:
-        """Record what the user said at the time *at*, with the rows *base* before it was typed."""
+    def said(self, text: str, at: str, base: Place) -> Message:
+        """Record what the user said at the time *at*, with the screen *base* before it was typed."""
         message = Message(len(self.messages), text, "user", at)
         self.messages.append(message)
-        self._base, self._said, self._frozen, self.dirty = list(base), text, False, True
+        self.base, self._said, self._frozen, self.dirty = base, text, False, True
         return message
 
     def restore(self, messages: list[Message]) -> None:

@@ -45,6 +45,7 @@ MOST_BYTES = 4 * 1024 * 1024
 IMPORTED = (
     "agentproxy.embedded.__main__",
     "agentproxy.embedded.server",
+    "agentproxy.embedded.terminal_socket",
     "twisted.internet.default",
     "twisted.internet.epollreactor",
     "twisted.internet.process",

@@ -1,27 +1,12 @@
-"""The HTTP face: agentapi's routes and some more, on twisted.web's request without its resource tree.
+"""The HTTP face: who may ask, which route answers, and how answers look; on twisted.web's request without its resource tree.
 
-=====================  ===============================================================================
-GET /status            ``status``, ``agent_type``, ``transport``; also ``prompt`` (the input box shows)
-GET /messages          all messages
-POST /message          ``user``: typed and entered; ``raw``: keys, at once
-POST /upload           one file (multipart field ``file``)
-GET /events            messages, status, errors; replayed for each new reader; ``agent_exited`` at the end
-GET /internal/screen   the screen at each change
-GET /screen            text, cursor and size
-GET /health            200 while the agent lives
-POST /interrupt        the agent's own interrupt key
-GET /openapi.json      these routes as OpenAPI 3.1
-GET /schemas/X.json    the JSON schema of an answer, ``null`` for an unknown one
-=====================  ===============================================================================
-
-With a door, a request without its secret gets 403 whatever it asks for.
+The routes are in :mod:`agentproxy.embedded.routes`. With a door, a request without its secret gets 403 whatever it asks for.
 """
 
 from __future__ import annotations
 
 import hmac
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,14 +14,16 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.web.http import HTTPChannel, HTTPFactory, Request
 
-from agentproxy.embedded.body import ProblemError, fault, message_wish
-from agentproxy.embedded.openapi import document, schema
-from agentproxy.embedded.session import SendError, Session, message_event
-from agentproxy.embedded.stream import Stream
-from agentproxy.embedded.uploads import MOST_UPLOAD, UploadError, Uploads
+from agentproxy.embedded.body import ProblemError
+from agentproxy.embedded.openapi import schema
+from agentproxy.embedded.routes import ROUTES
+from agentproxy.embedded.stream import Frames, Stream
+from agentproxy.embedded.talk import SendError, Talk
+from agentproxy.embedded.uploads import MOST_UPLOAD, Uploads
 
 MOST_REQUEST = MOST_UPLOAD + 64 * 1024
-EVENTS = ("message_update", "status_change", "agent_error", "agent_exited")
+BODY_DEADLINE = 5.0
+"""Seconds within which the next part of a body comes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,24 +45,18 @@ def host_name(host: str) -> str:
 
 
 class Site(HTTPFactory):
-    """Serves one :class:`Session` to everybody whom *rules* admit."""
+    """Serves one agent to everybody whom *rules* admit.
 
-    def __init__(self, session: Session, rules: Rules, uploads: Uploads, reactor: Any) -> None:
+    ``streams`` and ``attached`` are the open event streams and terminals; ``resized`` is called when the terminal has another size.
+    """
+
+    def __init__(self, session: Talk, rules: Rules, uploads: Uploads, reactor: Any) -> None:
         super().__init__(reactor=reactor)
+        self.timeOut = None  # idle connections are kept, as agentapi keeps them
         self.session, self.rules, self.uploads, self.clock = session, rules, uploads, reactor
         self.streams: set[Stream] = set()
-        self.routes: dict[str, tuple[str, Callable[[Asked], Any]]] = {
-            "/status": ("GET", Asked.status),
-            "/messages": ("GET", Asked.messages),
-            "/message": ("POST", Asked.message),
-            "/upload": ("POST", Asked.upload),
-            "/events": ("GET", Asked.events),
-            "/internal/screen": ("GET", Asked.screens),
-            "/screen": ("GET", Asked.screen),
-            "/health": ("GET", Asked.health),
-            "/interrupt": ("POST", Asked.interrupt),
-            "/openapi.json": ("GET", Asked.openapi),
-        }
+        self.attached: set[Any] = set()
+        self.frames = Frames()
 
     def buildProtocol(self, addr: Any) -> Any:
         """Return a channel whose requests are :class:`Asked`."""
@@ -90,7 +71,9 @@ class Site(HTTPFactory):
         """Write no access log: it would repeat the whole life of the session."""
 
     def end_streams(self) -> None:
-        """End all event streams in good order."""
+        """End all event streams and attached terminals in good order."""
+        for terminal in list(self.attached):
+            terminal.end()
         for stream in list(self.streams):
             stream.finish()
         self.streams.clear()
@@ -105,10 +88,45 @@ class Asked(Request):
         super().__init__(channel)
         self.site, self.session = site, site.session
         self._size = 0
+        self._late: Any = None
+
+    def gotLength(self, length: int | None) -> None:
+        """Expect a body of *length* (None: in chunks); one that is too large for every route is refused before it is read."""
+        super().gotLength(length)  # type: ignore[no-untyped-call]
+        if length is not None and length > MOST_REQUEST:
+            self._refuse_at_once(ProblemError(413, f"request body is too large limit={MOST_REQUEST} bytes"))
+        elif length != 0:
+            self._late = self.site.clock.callLater(BODY_DEADLINE, self._too_slow)
+
+    def _too_slow(self) -> None:
+        self._refuse_at_once(ProblemError(408, "request body read timeout"))
+
+    def _refuse_at_once(self, problem: ProblemError) -> None:
+        """Answer before the body has come, and close."""
+        answer = json.dumps(problem.as_json(self._schema("ErrorModel")), ensure_ascii=False, separators=(",", ":")) + "\n"
+        body = answer.encode("utf-8", "replace")
+        head = (
+            f"HTTP/1.1 {problem.status} {problem.title}\r\nContent-Type: application/problem+json\r\n"
+            f'Link: </schemas/ErrorModel.json>; rel="describedBy"\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n'
+        )
+        channel: Any = self.channel
+        channel.transport.write(head.encode("latin-1", "replace") + body)
+        channel.loseConnection()
+
+    def _body_ended(self) -> None:
+        if self._late is not None and self._late.active():
+            self._late.cancel()
+
+    def connectionLost(self, reason: Any) -> None:
+        """Forget the deadline of the body."""
+        self._body_ended()
+        super().connectionLost(reason)  # type: ignore[no-untyped-call]
 
     def handleContentChunk(self, data: bytes) -> None:
         """Take a part of the body; what is beyond the most that any route takes is dropped."""
         self._size += len(data)
+        if self._late is not None and self._late.active():
+            self._late.reset(BODY_DEADLINE)
         if self._size <= MOST_REQUEST:
             super().handleContentChunk(data)  # type: ignore[no-untyped-call]
 
@@ -117,6 +135,7 @@ class Asked(Request):
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
         """Begin to answer; the body is left as it came."""
+        self._body_ended()
         if self.content:
             self.content.seek(0)
         self.args: dict[bytes, list[bytes]] = {}
@@ -149,7 +168,10 @@ class Asked(Request):
             self._json(problem.status, "ErrorModel", problem.as_json(self._schema("ErrorModel")))
         except SendError as refused:
             failed = ProblemError(500, "unexpected error occurred", [{"message": str(refused)}])
-            self._json(500, "ErrorModel", failed.as_json(self._schema("ErrorModel")))
+            told = {"code": refused.code, "delivery": refused.delivery}
+            if refused.code == "busy":
+                self.setHeader("Retry-After", "2")
+            self._json(500, "ErrorModel", {**failed.as_json(self._schema("ErrorModel")), **told})
 
     def _admitted(self) -> bool:
         rules = self.site.rules
@@ -180,13 +202,13 @@ class Asked(Request):
         if method == "GET" and path.startswith("/schemas/") and path.endswith(".json"):
             self.setHeader("Content-Type", "application/json")
             return self._body(200, json.dumps(schema(path[len("/schemas/") : -len(".json")])).encode())
-        if path not in self.site.routes:
+        if path not in ROUTES:
             self.setHeader("X-Content-Type-Options", "nosniff")
             missing = "404 page not found\n"
             if path == "/chat" or path.startswith("/chat/"):
                 missing = "This agent server has no chat interface.\n"
             return self._text(404, missing)
-        allowed, answer = self.site.routes[path]
+        allowed, answer = ROUTES[path]
         if method != allowed:
             self.setHeader("Allow", allowed)
             return self._body(405, b"")
@@ -194,6 +216,14 @@ class Asked(Request):
         if result is not None:
             await result
         return None
+
+    def from_foreign_page(self) -> bool:
+        """Say whether a browser asks on behalf of a page of another origin than the allowed ones."""
+        origin = self.getHeader("origin")
+        if not origin:
+            return False
+        own = origin.partition("://")[2] == (self.getHeader("host") or "")
+        return not own and not any(_matches(origin, rule) for rule in self.site.rules.origins)
 
     def _preflight(self, asked: str) -> None:
         self.responseHeaders.addRawHeader("Vary", "Access-Control-Request-Method")
@@ -207,93 +237,22 @@ class Asked(Request):
                     self.setHeader("Access-Control-Allow-Headers", wanted.title())
         self._body(200, b"")
 
-    def _sent(self) -> bytes:
+    def sent(self) -> bytes:
+        """Return the body."""
         return bytes(self.content.read()) if self.content else b""
-
-    # routes
-
-    def status(self) -> None:
-        """GET /status."""
-        session = self.session
-        answer = {**session.status_event(), "transport": "pty", "prompt": session.prompt}
-        if session.exit is not None:
-            answer["exit"] = session.exit
-        self._ok("StatusResponseBody", answer)
-
-    def messages(self) -> None:
-        """GET /messages."""
-        rows = [
-            {"id": m.id, "content": m.content, "role": m.role, "time": m.time}
-            for m in self.session.conversation.messages
-        ]
-        self._ok("MessagesResponseBody", {"messages": rows})
-
-    async def message(self) -> None:
-        """POST /message."""
-        content, kind = message_wish(self._sent(), self.getHeader("content-type"))
-        if kind == "raw":
-            self.session.write(content.encode("utf-8", "replace"))
-        else:
-            await self.session.say(content)
-        self._ok("MessageResponseBody", {"ok": True})
-
-    def upload(self) -> None:
-        """POST /upload."""
-        try:
-            path = self.site.uploads.take(self._sent(), self.getHeader("content-type") or "")
-        except UploadError as refused:
-            where = refused.location
-            errors = [fault(refused.text, where, None)] if where else None
-            raise ProblemError(refused.status, "validation failed" if where else refused.text, errors) from None
-        self._ok("UploadResponseBody", {"ok": True, "filePath": str(path)})
-
-    def events(self) -> None:
-        """GET /events."""
-        stream = self._stream(EVENTS)
-        session = self.session
-        for message in session.conversation.messages:
-            stream.tell("message_update", message_event(message))
-        stream.tell("status_change", session.status_event())
-        for error in session.errors:
-            stream.tell("agent_error", error)
-
-    def screens(self) -> None:
-        """GET /internal/screen."""
-        self._stream(("screen",)).tell("screen", {"screen": self.session.screen.text})
-
-    def screen(self) -> None:
-        """GET /screen."""
-        screen = self.session.screen
-        column, row = screen.cursor
-        size = {"width": screen.width, "height": screen.height}
-        self._ok("ScreenResponseBody", {"text": screen.text, "cursor": {"column": column, "row": row}, "size": size})
-
-    def health(self) -> None:
-        """GET /health."""
-        self._ok("HealthResponseBody", {"ok": self.session.exit is None})
-
-    def interrupt(self) -> None:
-        """POST /interrupt: Escape, or Ctrl-C for the agents that know no other key."""
-        key = b"\x03" if self.session.agent_type in ("custom", "aider", "goose", "amazonq") else b"\x1b"
-        self.session.write(key)
-        self._ok("InterruptResponseBody", {"ok": True})
-
-    def openapi(self) -> None:
-        """GET /openapi.json."""
-        self.setHeader("Content-Type", "application/vnd.oai.openapi+json")
-        self._body(200, json.dumps(document()).encode())
 
     # answers
 
-    def _stream(self, wanted: tuple[str, ...]) -> Stream:
-        stream = Stream(self, self.site.clock, wanted)
+    def stream(self, wanted: tuple[str, ...]) -> Stream:
+        """Begin an event stream of the events of these names."""
+        stream = Stream(self, self.site.clock, wanted, self.site.frames)
         self.site.streams.add(stream)
-        self.session.listeners.add(stream.tell)
+        self.session.listeners.add(stream)
 
         def gone(_result: object) -> None:
             stream.closed()
             self.site.streams.discard(stream)
-            self.session.listeners.discard(stream.tell)
+            self.session.listeners.discard(stream)
 
         self.notifyFinish().addBoth(gone)
         return stream
@@ -303,8 +262,14 @@ class Asked(Request):
         scheme = "http" if host.startswith(("localhost", "127.0.0.1")) else "https"
         return f"{scheme}://{host}/schemas/{name}.json"
 
-    def _ok(self, name: str, answer: dict[str, Any]) -> None:
+    def ok(self, name: str, answer: dict[str, Any]) -> None:
+        """Answer with the JSON *answer* of the schema *name*."""
         self._json(200, name, {"$schema": self._schema(name), **answer})
+
+    def document(self, media_type: str, data: bytes) -> None:
+        """Answer with a document."""
+        self.setHeader("Content-Type", media_type)
+        self._body(200, data)
 
     def _json(self, status: int, name: str, answer: dict[str, Any]) -> None:
         self.setHeader("Content-Type", "application/json" if status == 200 else "application/problem+json")

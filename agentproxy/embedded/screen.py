@@ -1,63 +1,95 @@
-"""The terminal emulator behind one small class: bytes in, rows of text out. It does no I/O.
+"""The screen of the agent: bytes in, rows of text out. It does no I/O.
 
-Rows that leave the top are kept (the last :data:`KEPT_ROWS`), so that a reply longer than the screen stays whole.
+Rows that leave the top are kept (the last :data:`KEPT_ROWS`), so that a reply longer than the screen stays whole. Rows are read
+from the emulator only when somebody looks, so that a flood costs what the emulator costs.
 """
 
 from __future__ import annotations
 
 import codecs
 from collections import deque
-from typing import Any
+from dataclasses import dataclass
+from itertools import islice
 
-import avt
+from agentproxy.embedded.emulator import Emulator, make_emulator
 
 KEPT_ROWS = 20_000
 """Scrolled-off rows that are remembered; older ones are forgotten, which bounds the memory of a flood."""
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A screen at one moment, to tell later what is new: its rows, its cursor and how many rows had left the top."""
+
+    rows: tuple[str, ...] = ()
+    column: int = 0
+    row: int = 0
+    scrolled: int = 0
+
+
 class Screen:
     """A screen of *width* x *height* cells with what has scrolled off it.
 
-    ``rows`` are the visible rows without the spaces at their ends, ``scrolled`` counts all rows that ever left the top.
+    ``scrolled`` counts all rows that ever left the top.
     """
 
-    def __init__(self, width: int, height: int) -> None:
+    def __init__(self, width: int, height: int, emulator: str = "auto") -> None:
         self.width, self.height = width, height
-        self.rows = [""] * height
         self.scrolled = 0
+        self._rows = [""] * height
+        self._dirty: set[int] = set()
+        self._changed: set[int] = set()
         self._kept: deque[str] = deque(maxlen=KEPT_ROWS)
-        self._vt: Any = avt.Vt(width, height, scrollback_limit=0)  # type: ignore[attr-defined]
+        self._emulator: Emulator = make_emulator(width, height, emulator)
         self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
 
-    def feed(self, data: bytes) -> bool:
-        """Draw *data*; return whether any row's text differs afterwards."""
-        changed, gone = self._vt.feed_str(self._decode(data))
-        return self._take(changed, gone)
+    def feed(self, data: bytes) -> None:
+        """Draw *data*."""
+        changed, gone = self._emulator.feed(self._decode(data))
+        self._dirty.update(changed)
+        self._keep(gone)
+
+    def _keep(self, gone: list[str]) -> None:
+        self.scrolled += len(gone)
+        self._kept.extend(row.rstrip() for row in gone[-KEPT_ROWS:])
 
     def resize(self, width: int, height: int) -> None:
         """Give the screen another size in cells."""
-        _changed, gone = self._vt.resize(width, height)
+        self._keep(self._emulator.resize(width, height))
         self.width, self.height = width, height
-        self.rows = [""] * height
-        self._take(range(height), gone)
+        self._rows = [""] * height
+        self._dirty = set(range(height))
 
-    def _take(self, changed: Any, gone: Any) -> bool:
-        for line in gone:
-            self._kept.append(line.text.rstrip())
-        self.scrolled += len(gone)
-        differs = bool(gone)
-        for number in changed:
-            text = self._vt[number].text.rstrip()
-            if text != self.rows[number]:
-                self.rows[number] = text
-                differs = True
-        return differs
+    @property
+    def rows(self) -> list[str]:
+        """The visible rows without the spaces at their ends. Not to be changed by the caller."""
+        dirty, self._dirty = self._dirty, set()
+        for number in dirty:
+            text = self._emulator.row(number).rstrip()
+            if text != self._rows[number]:
+                self._rows[number] = text
+                self._changed.add(number)
+        return self._rows
 
-    def since(self, scrolled: int) -> list[str]:
-        """Return the rows from the one that stood at the top when ``scrolled`` was *scrolled* to the last visible one."""
-        missing = min(self.scrolled - scrolled, len(self._kept))
-        kept = list(self._kept)[len(self._kept) - missing :] if missing > 0 else []
-        return kept + self.rows
+    def take_changes(self) -> dict[int, str]:
+        """Return the rows whose text differs since this was last asked, by number."""
+        rows, (changed, self._changed) = self.rows, (self._changed, set())
+        return {number: rows[number] for number in sorted(changed | self._changed) if number < len(rows)}
+
+    def place(self) -> Place:
+        """Return the screen as it is now."""
+        column, row = self.cursor
+        return Place(tuple(self.rows), column, row, self.scrolled)
+
+    def since(self, scrolled: int) -> tuple[list[str], int]:
+        """Return the rows from the one that stood at the top when ``scrolled`` was *scrolled* to the last visible one.
+
+        :return: also how many of them are forgotten.
+        """
+        left = self.scrolled - scrolled
+        missing = max(0, min(left, len(self._kept)))
+        kept = list(islice(self._kept, len(self._kept) - missing, None)) if missing else []
+        return kept + self.rows, left - missing
 
     @property
     def text(self) -> str:
@@ -67,5 +99,8 @@ class Screen:
     @property
     def cursor(self) -> tuple[int, int]:
         """Column and row of the cursor, from 0."""
-        cursor = self._vt.cursor
-        return cursor.col, cursor.row
+        return self._emulator.cursor()
+
+    def picture(self) -> bytes:
+        """Return what draws the present screen on a terminal, beginning with a clean one."""
+        return b"\x1bc" + self._emulator.picture().encode("utf-8", "replace")

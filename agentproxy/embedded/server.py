@@ -25,12 +25,12 @@ from twisted.logger import Logger
 from agentproxy.embedded.conversation import load_state, save_state, write_private
 from agentproxy.embedded.formats import FORMATS, canonical_type
 from agentproxy.embedded.http import Rules, Site
+from agentproxy.embedded.orphanage import adopt_orphans, reap_orphans
+from agentproxy.embedded.record import Recorder
 from agentproxy.embedded.session import SendError, Session
 from agentproxy.embedded.terminal import Terminal, family
 from agentproxy.embedded.uploads import Uploads
 
-GRACE = 5.0
-"""Seconds that a stopped agent has before it is killed."""
 LINGER = 0.3
 """Seconds that answers in flight have when the server ends."""
 ENDED_LINES = 40
@@ -59,7 +59,8 @@ class Server:
         self._kill: Any = None
         self._finished = False
         kind = canonical_type(settings.type, settings.command[0])
-        self._session = Session(reactor, kind, settings.term_width, settings.term_height)
+        self._session = Session(reactor, kind, settings.term_width, settings.term_height, settings.emulator)
+        self._recorder: Recorder | None = None
         self._terminal = Terminal(self._session.drawn, self._agent_ended)
         self._uploads = Uploads()
         hosts, origins = settings.allowed_hosts.split(","), settings.allowed_origins.split(",")
@@ -86,7 +87,10 @@ class Server:
         except (CannotListenError, OSError) as error:
             self._drop_pid_file()
             raise StartError(f"failed to start server: {error}") from error
+        adopt_orphans()
+        self._record()
         self._session.on_ready = self._ready
+        self._session.on_stable = reap_orphans
         self._session.terminal = self._terminal
         env = {name: value for name, value in environment.items() if name not in ("COLUMNS", "LINES")}
         argv = [program, *settings.command[1:]]
@@ -95,6 +99,26 @@ class Server:
         )
         if before := FORMATS[self._session.agent_type].before_start:
             self._terminal.write(before)
+
+    def _record(self) -> None:
+        settings, screen = self._settings, self._session.screen
+        if not settings.record:
+            return
+        try:
+            self._recorder = Recorder(
+                settings.record,
+                self._reactor,
+                lambda: (screen.width, screen.height),
+                screen.picture,
+                settings.record_size,
+                settings.record_keep,
+            )
+        except OSError as error:
+            self._close_door()
+            self._drop_pid_file()
+            raise StartError(f"the recording cannot be written: {error}") from error
+        self._session.taps.add(self._recorder.tap)
+        self._session.on_resize = self._recorder.resized
 
     # state and initial prompt
 
@@ -146,9 +170,15 @@ class Server:
         self._reason = "stopped"
         self.save()
         self._close_door()
-        self._descendants = family(self._terminal.pid)
+        self._descendants = family(os.getpid())
         self._terminal.signal(signal.SIGINT)
-        self._kill = self._reactor.callLater(GRACE, self._terminal.kill_all, self._descendants)
+        self._kill = self._reactor.callLater(self._settings.stop_grace / 2, self._insist)
+
+    def _insist(self) -> None:
+        """Ask an agent that the interrupt did not end more plainly; kill it when that does not help either."""
+        self._terminal.signal(signal.SIGTERM)
+        self._terminal.signal(signal.SIGHUP)
+        self._kill = self._reactor.callLater(self._settings.stop_grace / 2, self._terminal.kill_all, self._descendants)
 
     def _close_door(self) -> None:
         if self._port is not None:
@@ -159,8 +189,10 @@ class Server:
     def _agent_ended(self, code: int | None, number: int | None) -> None:
         if self._kill is not None and self._kill.active():
             self._kill.cancel()
-        self._terminal.kill_all(self._descendants)
+        self._terminal.kill_all({*self._descendants, *family(os.getpid())})
         self._session.ended(code, number)
+        if self._recorder is not None:
+            self._recorder.close()
         self.save()
         self._close_door()
         self._uploads.remove()

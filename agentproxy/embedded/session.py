@@ -1,173 +1,236 @@
-"""The agent behind the server: its terminal, screen and conversation, and the sending of messages, joined together.
+"""An agent in a terminal: its screen and its conversation, and what others are told of them.
 
-Nothing polls: the screen is looked at after output only, and a timer tells when it has been quiet for two seconds.
-
-A user message goes through these phases, each with a deadline:
-
-========  ===============================================  ==========================================
-phase     ends when                                        at the deadline
-========  ===============================================  ==========================================
-typing    the typed text shows and has settled             prompt known: Enter; else taken back, refused
-entering  the screen reacts to Enter                       refused: typed and entered, no reaction
-========  ===============================================  ==========================================
+Nothing polls. Output is drawn as it comes and looked at a moment later, at most forty times a second and less often when a look is
+dear; a timer tells when the screen has been quiet for two seconds. Then signs of work are looked for (a line that offers to
+interrupt, processor time of the agent's children), and without them the status is ``stable``.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
 from agentproxy.embedded.conversation import Conversation, Message, now
-from agentproxy.embedded.formats import is_busy, is_ready
-from agentproxy.embedded.screen import Screen
+from agentproxy.embedded.extraction import is_busy, is_ready
+from agentproxy.embedded.formats import FORMATS
+from agentproxy.embedded.screen import Place, Screen
+from agentproxy.embedded.sending import Sender
+from agentproxy.embedded.talk import (
+    ERROR,
+    EVENTS,
+    EXITED,
+    MESSAGE,
+    ROWS,
+    SCREEN,
+    STATUS,
+    Listener,
+    Page,
+    SendError,
+    message_event,
+)
 from agentproxy.embedded.terminal import Terminal
+from agentproxy.embedded.work import processor_time, works
+
+__all__ = ["Listener", "SendError", "Session", "message_event"]
 
 LOOK_EVERY = 0.025
+LOOK_SENDING = 0.005
 LOOK_SHARE = 10
 """The pause between two looks is at least this many times what a look took, so that a flood leaves time for readers."""
+TOLD_A_SECOND = 2_000_000
+"""Characters of messages that a reader is told in a second: a long message that grows is told less often."""
 QUIET = 2.0
-SETTLED = 0.08
-ECHO_DEADLINE = 2.0
-ECHO_DEADLINE_MOST = 15.0
-ENTER_DEADLINE = 15.0
+WORK_WINDOW = 0.5
+"""Seconds at the end of the quiet time in which processor time is measured."""
 BUSY_QUIET = 30.0
-"""Seconds after which a sign of work that no longer moves is not believed any more."""
+"""Seconds after which a sign of work on a screen that no longer moves is not believed any more."""
+WORK_QUIET = 600.0
+"""Seconds after which processor time without any output is not believed any more."""
+INTERRUPT_PAUSE = 0.5
 
-Listener = Callable[[str, dict[str, Any]], None]
-
-
-class SendError(Exception):
-    """A message was not delivered; the text is agentapi's where it has one, else a sentence of the same kind."""
-
-
-@dataclass
-class _Change:
-    """Callers that wait for the next change of the screen."""
-
-    waiting: list[Deferred[None]] = field(default_factory=list)
-
-    def fire(self) -> None:
-        waiting, self.waiting = self.waiting, []
-        for each in waiting:
-            each.callback(None)
+BUSY_TEXT = "failed to send message: message can only be sent when the agent is waiting for user input"
 
 
 class Session:
-    """One agent and everything that is known of it.
+    """One agent in a terminal and everything that is known of it: a :class:`agentproxy.embedded.talk.Talk`.
 
-    ``status`` is ``stable`` or ``running``; ``prompt`` says whether the input box shows; ``listeners`` get every event as
-    (name, data).
+    ``ready_once`` and ``on_ready``: the input box has been seen, and what is done then; ``on_stable`` and ``on_resize`` likewise;
+    ``taps`` get the agent's bytes.
     """
 
     _log = Logger()
+    transport = "pty"
 
-    def __init__(self, clock: Any, agent_type: str, width: int, height: int) -> None:
+    def __init__(self, clock: Any, agent_type: str, width: int, height: int, emulator: str = "auto") -> None:
         self.agent_type = agent_type
-        self.screen = Screen(width, height)
-        self.conversation = Conversation(agent_type)
+        self.screen = Screen(width, height, emulator)
+        self._conversation = Conversation(agent_type)
+        self._terminal: Terminal | None = None
+        self._sender: Sender | None = None
         self.status = "running"
         self.ready_once = False
         self.on_ready: Callable[[], None] = lambda: None
-        self.terminal: Terminal | None = None
+        self.on_stable: Callable[[], None] = lambda: None
+        self.on_resize: Callable[[], None] = lambda: None
+        self.taps: set[Callable[[bytes], None]] = set()
         self.listeners: set[Listener] = set()
         self.errors: list[dict[str, Any]] = []
         self.exit: dict[str, Any] | None = None
         self._clock = clock
-        self._base_scrolled = 0
         self._sending = False
+        self._stale = False
+        self._seen: tuple[int, int] = (0, 0)
         self._look_call: Any = None
-        self._quiet_call: Any = clock.callLater(QUIET, self._quiet)
-        self._busy_since: float | None = None
-        self._change = _Change()
-        self._look_took = 0.0
-        self._shown = ""
+        self._quiet_call: Any = clock.callLater(QUIET - WORK_WINDOW, self._almost_quiet)
+        self._quiet_since = clock.seconds()
+        self._pause = self._told_next = 0.0
 
     @property
-    def prompt(self) -> bool:
-        """Whether the input box of the agent's type shows now."""
-        return is_ready(self.screen.rows, self.agent_type)
+    def terminal(self) -> Terminal | None:
+        """The terminal that messages are typed into."""
+        return self._terminal
+
+    @terminal.setter
+    def terminal(self, terminal: Terminal) -> None:
+        self._terminal = terminal
+        self._sender = Sender(self._clock, self.screen, terminal, FORMATS[self.agent_type].settle)
 
     # what the agent draws
 
     def drawn(self, data: bytes) -> None:
         """Take bytes that the agent wrote."""
-        if self.screen.feed(data):
-            self._changed()
-
-    def _changed(self) -> None:
-        self._busy_since = None
-        if self._quiet_call is None:
-            self._quiet_call = self._clock.callLater(QUIET, self._quiet)
-        else:
-            self._quiet_call.reset(QUIET)
+        self.screen.feed(data)
+        for tap in list(self.taps):
+            tap(data)
         if self._look_call is None:
-            self._look_call = self._clock.callLater(max(LOOK_EVERY, LOOK_SHARE * self._look_took), self._look)
-        self._change.fire()
+            wait = max(LOOK_SENDING if self._sending else LOOK_EVERY, self._pause)
+            self._look_call = self._clock.callLater(wait, self._look)
 
     def _look(self) -> None:
-        began = self._clock.seconds()
+        began = time.perf_counter()
         self._look_call = None
         self._look_at_screen()
-        self._look_took = self._clock.seconds() - began
+        self._pause = LOOK_SHARE * (time.perf_counter() - began)
 
     def _look_at_screen(self) -> None:
+        """Take notice of what has changed on the screen."""
+        changes = self.screen.take_changes()
+        seen, self._seen = self._seen, (self.screen.scrolled, self.screen.cursor[1])
+        if changes or seen[0] != self._seen[0]:
+            self._changed(changes)
+        elif seen == self._seen:
+            return
+        if self._sender is not None:
+            self._sender.changed()
+
+    def _changed(self, changes: dict[int, str]) -> None:
+        self._stale = True
+        self._quiet_since = self._clock.seconds()
+        self._expect_quiet(QUIET - WORK_WINDOW, self._almost_quiet)
         self._set_status("running")
         if not self.ready_once and self.prompt:
             self.ready_once = True
             self.on_ready()
-        if not self._sending:
-            changed = self.conversation.look(self.screen.since(self._base_scrolled))
-            if changed:
-                self._tell_message(changed)
-        if (text := self.screen.text) != self._shown:
-            self._shown = text
-            self.tell("screen", {"screen": text})
+        if self.wants(MESSAGE) and self._clock.seconds() >= self._told_next:
+            self._read_message()
+            length = len(self._conversation.messages[-1].content)
+            self._told_next = self._clock.seconds() + length / TOLD_A_SECOND
+        if self.wants(ROWS):
+            self.tell(ROWS, rows_event(self.screen, changes))
+        if self.wants(SCREEN):
+            self.tell(SCREEN, {"screen": self.screen.text})
 
-    def _quiet(self) -> None:
+    def _read_message(self) -> None:
+        """Bring the agent's message up to date and tell it when it has changed."""
+        if not self._stale or self._sending:
+            return
+        self._stale = False
+        rows, lost = self.screen.since(self._conversation.base.scrolled)
+        cursor = len(rows) - self.screen.height + self.screen.cursor[1]
+        if fresh := self._conversation.look(rows, cursor, lost):
+            self.tell(MESSAGE, message_event(fresh))
+
+    # quiet, and signs of work
+
+    def _expect_quiet(self, seconds: float, then: Callable[..., None], *facts: Any) -> None:
+        if self._quiet_call is not None and self._quiet_call.active():
+            self._quiet_call.cancel()
+        self._quiet_call = self._clock.callLater(seconds, then, *facts)
+
+    def _almost_quiet(self) -> None:
+        used = self._used()
+        self._expect_quiet(WORK_WINDOW, self._quiet, used, self._clock.seconds())
+
+    def _quiet(self, used: tuple[float, float] | None, since: float) -> None:
         self._quiet_call = None
         if self._sending:
             return
-        if is_busy(self.screen.rows):
-            self._busy_since = self._clock.seconds() if self._busy_since is None else self._busy_since
-            if self._clock.seconds() - self._busy_since < BUSY_QUIET:
-                self._quiet_call = self._clock.callLater(QUIET, self._quiet)
-                return
+        if self._works(used, since):
+            self._expect_quiet(QUIET - WORK_WINDOW, self._almost_quiet)
+            return
+        self._read_message()
         self._set_status("stable")
+        self.on_stable()
+
+    def _works(self, used: tuple[float, float] | None, since: float) -> bool:
+        quiet = self._clock.seconds() - self._quiet_since
+        if quiet < BUSY_QUIET and is_busy(self.screen.rows, self.agent_type):
+            return True
+        now_used = self._used()
+        if used is None or now_used is None or quiet >= WORK_QUIET:
+            return False
+        return works(used, now_used, self._clock.seconds() - since)
+
+    def _used(self) -> tuple[float, float] | None:
+        terminal = self._terminal
+        return processor_time(terminal.pid) if terminal is not None and terminal.alive else None
 
     # what others are told
+
+    def wants(self, name: str) -> bool:
+        """Say whether anybody listens to events of this name."""
+        return any(name in getattr(listener, "names", EVENTS) for listener in self.listeners)
+
+    def tell(self, name: str, data: dict[str, Any]) -> None:
+        """Tell an event to who listens to it."""
+        for listener in list(self.listeners):
+            if name in getattr(listener, "names", EVENTS):
+                listener(name, data)
+
+    @property
+    def prompt(self) -> bool:
+        """Whether the input box of the agent's type shows now."""
+        return is_ready(self.screen.rows, self.agent_type, self.screen.cursor[1])
+
+    @property
+    def conversation(self) -> Conversation:
+        """All that was said, the agent's last message up to date."""
+        self._read_message()
+        return self._conversation
 
     def _set_status(self, status: str) -> None:
         if status != self.status:
             self.status = status
-            self.tell("status_change", self.status_event())
+            self.tell(STATUS, self.status_event())
 
     def status_event(self) -> dict[str, Any]:
         """Return the data of a ``status_change`` event."""
-        return {"status": self.status, "agent_type": self.agent_type}
-
-    def tell(self, name: str, data: dict[str, Any]) -> None:
-        """Give an event to all listeners."""
-        for listener in list(self.listeners):
-            listener(name, data)
+        return {"status": self.status, "agent_type": self.agent_type, "prompt": self.prompt}
 
     def warn(self, text: str) -> None:
         """Tell an ``agent_error`` of the level warning; the last 100 are kept for later listeners."""
         error = {"message": text, "level": "warning", "time": now()}
         self.errors = [*self.errors, error][-100:]
-        self.tell("agent_error", error)
-
-    def _tell_message(self, message: Message) -> None:
-        self.tell("message_update", message_event(message))
+        self.tell(ERROR, error)
 
     def restored(self, messages: list[Message]) -> None:
         """Take over the messages of an earlier life and tell them all."""
-        self.conversation.restore(messages)
+        self._conversation.restore(messages)
         for message in messages:
-            self._tell_message(message)
+            self.tell(MESSAGE, message_event(message))
 
     # what the user says
 
@@ -176,8 +239,27 @@ class Session:
 
         :raises SendError: the agent is gone or does not read its terminal.
         """
-        if self.terminal is None or not self.terminal.write(data):
-            raise SendError("failed to send message: failed to write: the agent does not read its terminal")
+        terminal = self._terminal
+        if self._sending and self._sender is not None:
+            self._sender.disturbed()
+        if terminal is None or not terminal.write(data):
+            gone = terminal is None or not terminal.open
+            why = "the agent is gone" if gone else "the agent does not read its terminal"
+            raise SendError(f"failed to send message: failed to write: {why}", "agent_gone" if gone else "not_reading")
+
+    def interrupt(self) -> None:
+        """Press the keys that interrupt this type of agent.
+
+        :raises SendError: the agent is gone or does not read its terminal.
+        """
+        first, *more = FORMATS[self.agent_type].interrupt
+        self.write(first)
+        for number, key in enumerate(more, 1):
+            self._clock.callLater(number * INTERRUPT_PAUSE, self._press_again, key)
+
+    def _press_again(self, key: bytes) -> None:
+        if self._terminal is not None:
+            self._terminal.write(key)
 
     async def say(self, content: str) -> None:
         """Type *content* as the user's message and enter it; returns when the screen reacts to Enter.
@@ -185,91 +267,65 @@ class Session:
         :raises SendError: the agent is busy, the text is empty, or a phase reached its deadline.
         """
         text = content.strip(" \t\n\r\f\v")
+        if self.exit is not None:
+            raise SendError("failed to send message: the agent exited", "agent_gone")
         if self.status != "stable" or self._sending:
-            raise SendError("failed to send message: message can only be sent when the agent is waiting for user input")
+            raise SendError(BUSY_TEXT, "busy")
         if not text:
-            raise SendError("failed to send message: message must not be empty")
+            raise SendError("failed to send message: message must not be empty", "empty")
         await self.deliver(text)
 
     async def deliver(self, text: str) -> None:
         """Type and enter the trimmed *text* without asking whether the agent is stable.
 
-        :raises SendError: a phase reached its deadline; what was typed and not entered has been taken back.
+        :raises SendError: a phase reached its deadline; what was typed and not entered has been taken back, or that is told.
         """
+        if self._sender is None:
+            raise SendError("failed to send message: the agent has not started", "agent_gone")
+        self._read_message()
         self._sending = True
         self._set_status("running")
-        began, base, scrolled = now(), list(self.screen.rows), self.screen.scrolled
+        began = now()
         try:
-            await self._type(text)
-            await self._enter()
-            self._base_scrolled = scrolled
-            self._tell_message(self.conversation.said(text, began, base))
+            base = await self._sender.deliver(text, self.prompt)
+            self._record(text, began, base)
         finally:
-            self._sending = False
-            self._changed()
+            self._sending, self._stale = False, True
+            if self.exit is None:
+                self._quiet_since = self._clock.seconds()
+                self._expect_quiet(QUIET - WORK_WINDOW, self._almost_quiet)
+                self._read_if_wanted()
 
-    async def _type(self, text: str) -> None:
-        known = self.prompt
-        self.write(b"x\x08\x1b[200~" + pasted(text).encode("utf-8", "replace") + b"\x1b[201~")
-        last = self._clock.seconds() + ECHO_DEADLINE_MOST
-        if await self._wait_change(ECHO_DEADLINE):
-            while await self._wait_change(SETTLED) or self._unread():
-                if self._clock.seconds() > last:
-                    break
-        elif not known or self._unread():
-            self._take_back(text)
-            raise SendError(
-                "failed to send message: failed to send message: failed to wait for screen to stabilize: "
-                "timeout waiting for condition"
-            )
+    def _record(self, text: str, began: str, base: Place) -> None:
+        self.tell(MESSAGE, message_event(self._conversation.said(text, began, base)))
 
-    def _unread(self) -> int:
-        return self.terminal.unread if self.terminal is not None and self.terminal.alive else 0
+    def _read_if_wanted(self) -> None:
+        if self.wants(MESSAGE):
+            self._read_message()
 
-    def _take_back(self, text: str) -> None:
-        if self.terminal is not None:
-            self.terminal.write(b"\x7f" * len(text))
+    # size and end
 
-    async def _enter(self) -> None:
-        before = (self.screen.scrolled, list(self.screen.rows))
-        self.write(b"\r")
-        end = self._clock.seconds() + ENTER_DEADLINE
-        while (left := end - self._clock.seconds()) > 0:
-            if await self._wait_change(left) and before != (self.screen.scrolled, self.screen.rows):
-                return
-        raise SendError(
-            "failed to send message: failed to send message: failed to wait for processing to start: "
-            "timeout waiting for condition"
-        )
-
-    async def _wait_change(self, seconds: float) -> bool:
-        """Wait until the screen changes; False after *seconds* without.
-
-        :raises SendError: the agent ended meanwhile.
-        """
-        waiter: Deferred[None] = Deferred()
-        self._change.waiting.append(waiter)
-        late = self._clock.callLater(seconds, waiter.cancel)
-        try:
-            await waiter
-        except CancelledError:
-            self._change.waiting.remove(waiter)
-            return False
-        finally:
-            if late.active():
-                late.cancel()
-        if self.exit is not None:
-            raise SendError("failed to send message: the agent exited")
-        return True
+    def resize(self, width: int, height: int) -> None:
+        """Give terminal and screen another size; the agent is told and draws anew."""
+        self.screen.resize(width, height)
+        if self._terminal is not None:
+            self._terminal.resize(width, height)
+        self.on_resize()
+        self.tell(ROWS, rows_event(self.screen))
+        self.drawn(b"")
 
     def ended(self, code: int | None, number: int | None) -> None:
         """Take the end of the agent: its last words become a message, and everybody is told."""
         self.exit = {"code": code, "signal": number}
         self.stop()
-        self._look()
-        self.tell("agent_exited", {**self.exit, "time": now()})
-        self._change.fire()
+        self._look_at_screen()
+        if self._sender is not None:
+            self._sender.changed()
         self.stop()
+        self._stale = True
+        self._sending = False
+        self._read_message()
+        self.tell(EXITED, {**self.exit, "time": now()})
 
     def stop(self) -> None:
         """End all timers; twice does no harm."""
@@ -279,12 +335,14 @@ class Session:
         self._look_call = self._quiet_call = None
 
 
-def pasted(text: str) -> str:
-    """Return *text* fit for a paste: newlines are LF (CR would enter it early), no mark ends the paste from inside."""
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
-    return text.replace("\x1b[200~", "").replace("\x1b[201~", "")
-
-
-def message_event(message: Message) -> dict[str, Any]:
-    """Return the data of a ``message_update`` event."""
-    return {"id": message.id, "role": message.role, "message": message.content, "time": message.time}
+def rows_event(page: Page, changes: dict[int, str] | None = None) -> dict[str, Any]:
+    """Return the data of a ``rows`` event: the rows in *changes*, or all that have text, by their number from 0."""
+    whole = changes is None
+    rows = changes if changes is not None else {number: row for number, row in enumerate(page.rows) if row}
+    column, row = page.cursor
+    return {
+        "whole": whole,
+        "rows": {str(number): text for number, text in rows.items()},
+        "cursor": {"column": column, "row": row},
+        "size": {"width": page.width, "height": page.height},
+    }

@@ -8,7 +8,7 @@ import pty
 import signal
 import struct
 import termios
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,10 @@ from twisted.python.failure import Failure
 
 MOST_TYPED_AHEAD = 4 * 1024 * 1024
 """Bytes that may wait for an agent that does not read its terminal."""
+
+
+MOST_AT_ONCE = 32 * 1024
+"""Bytes of output that are taken in one turn of the reactor, so that requests are answered in between."""
 
 
 class Terminal(ProcessProtocol):
@@ -30,7 +34,7 @@ class Terminal(ProcessProtocol):
     def __init__(self, drawn: Callable[[bytes], None], ended: Callable[[int | None, int | None], None]) -> None:
         self._drawn, self._ended = drawn, ended
         self._transport: Any = None
-        self.waiting = 0
+        self._name = ""
         self.pid = 0
         self.alive = False
 
@@ -41,29 +45,64 @@ class Terminal(ProcessProtocol):
         """
         master, slave = pty.openpty()
         set_size(slave, width, height)
-        self._transport = reactor.spawnProcess(
-            self, argv[0], list(argv), dict(env), usePTY=(master, slave, os.ttyname(slave))
-        )
+        self._name = os.ttyname(slave)
+        self._transport = reactor.spawnProcess(self, argv[0], list(argv), dict(env), usePTY=(master, slave, self._name))
         self.pid = self._transport.pid
         self.alive = True
 
     def write(self, data: bytes) -> bool:
         """Type *data*; False (and nothing typed) when the agent is gone or too much waits to be read by it."""
-        if not self.alive or self.unread + len(data) > MOST_TYPED_AHEAD:
+        if not self.open or self.unread + len(data) > MOST_TYPED_AHEAD:
             return False
         self._transport.write(data)
         return True
 
     @property
+    def open(self) -> bool:
+        """Whether the program lives and has its terminal; it may close it and live on."""
+        return self.alive and bool(self._transport.connected)
+
+    @property
+    def reads_lines(self) -> bool:
+        """Whether the program leaves editing to the kernel and gets whole lines (canonical mode)."""
+        with suppress(OSError, termios.error):
+            return self.open and bool(termios.tcgetattr(self._transport.fd)[3] & termios.ICANON)
+        return False
+
+    def erasing(self, count: int) -> bytes:
+        """Return the keys that erase *count* characters before the cursor."""
+        if self.reads_lines:
+            kill = termios.tcgetattr(self._transport.fd)[6][termios.VKILL]
+            return bytes(kill) if isinstance(kill, bytes) else b"\x15"
+        return b"\x7f" * count
+
+    def drop_unread(self) -> bool:
+        """Forget what was typed when the program has read nothing of it; say whether that was so."""
+        if not self.unread:
+            return False
+        transport = self._transport
+        transport.dataBuffer, transport.offset = b"", 0
+        transport._tempDataBuffer, transport._tempDataLen = [], 0
+        with suppress(OSError, termios.error):
+            slave = os.open(self._name, os.O_RDWR | os.O_NOCTTY)
+            try:
+                termios.tcflush(slave, termios.TCIFLUSH)
+            finally:
+                os.close(slave)
+        return True
+
+    @property
     def unread(self) -> int:
         """Bytes typed that the terminal has not taken yet."""
+        if not self.open:
+            return 0
         transport = self._transport
         buffered = len(transport.dataBuffer) - transport.offset
         return int(buffered + sum(map(len, transport._tempDataBuffer)))
 
     def resize(self, width: int, height: int) -> None:
         """Tell the program that its terminal has another size."""
-        if self.alive:
+        if self.open:
             set_size(self._transport.fd, width, height)
 
     def signal(self, number: int) -> None:
@@ -71,7 +110,7 @@ class Terminal(ProcessProtocol):
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, number)
 
-    def kill_all(self, others: Sequence[int] = ()) -> None:
+    def kill_all(self, others: Iterable[int] = ()) -> None:
         """Kill the agent's session and the processes *others* that descend from it."""
         self.signal(signal.SIGKILL)
         for pid in {*others, *family(self.pid)}:
@@ -79,15 +118,21 @@ class Terminal(ProcessProtocol):
                 os.kill(pid, signal.SIGKILL)
 
     def outReceived(self, data: bytes) -> None:
-        """Take what the program drew."""
-        self._drawn(data)
+        """Take what the program drew: a terminal gives a page at a time, so what is there already is taken with it."""
+        pages, count = [data], len(data)
+        with suppress(OSError):
+            while len(data) > 1000 and count < MOST_AT_ONCE and self.open:
+                data = os.read(self._transport.fd, 65536)
+                pages.append(data)
+                count += len(data)
+        self._drawn(b"".join(pages))
 
     def processExited(self, reason: Failure) -> None:
         """Read what is still in the terminal (a grandchild may hold it open) and tell the end."""
         self.alive = False
         with suppress(OSError):
             for _round in range(4096):
-                data = os.read(self._transport.fd, 65536)
+                data = os.read(self._transport.fd, 65536) if self._transport.connected else b""
                 if not data:
                     break
                 self._drawn(data)

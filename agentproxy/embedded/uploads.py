@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tempfile
-from email.parser import BytesHeaderParser
 from pathlib import Path
 
 MOST_UPLOAD = 10 * 1024 * 1024
@@ -51,6 +50,8 @@ class Uploads:
 
 
 def _only_file(data: bytes, content_type: str) -> tuple[str, bytes]:
+    from email.parser import BytesHeaderParser  # dear, and only for this
+
     head = BytesHeaderParser().parsebytes(b"Content-Type: " + content_type.encode("latin-1", "replace") + b"\r\n\r\n")
     boundary = head.get_boundary()
     if head.get_content_type() != "multipart/form-data" or not boundary:

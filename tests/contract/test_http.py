@@ -243,3 +243,39 @@ def test_screen_stream(server: AgentServer) -> None:
         event = events.until(lambda event: event.name == "screen")
     assert [row.rstrip() for row in event.data["screen"].split("\n")][:2] == ["hello from tui", ">"]
     assert b"\\u003e" in event.frame
+
+
+@pytest.mark.parametrize("target", ["/openapi.yaml", "/openapi-3.0.yaml"])
+def test_openapi_as_yaml(server: AgentServer, target: str) -> None:
+    """The description is there as YAML too, also in the older form."""
+    reply = server.client.get(target)
+    assert (reply.status, reply.media_type) == (200, "application/vnd.oai.openapi+yaml")
+    assert b"/messages:" in reply.body
+
+
+def test_older_openapi(server: AgentServer) -> None:
+    """Tools that know OpenAPI 3.0 only are served."""
+    reply = server.client.get("/openapi-3.0.json")
+    assert (reply.status, reply.json()["openapi"]) == (200, "3.0.3")
+
+
+def test_docs(server: AgentServer) -> None:
+    """There is a page for people."""
+    reply = server.client.get("/docs")
+    assert (reply.status, reply.media_type) == (200, "text/html")
+
+
+def test_a_body_that_stops_coming(server: AgentServer) -> None:
+    """A body that does not come on is 408, and the connection is closed."""
+    head = b"POST /message HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\r\n{"
+    answer = server.client.raw(head)
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b'"detail":"request body read timeout"' in answer
+
+
+def test_connections_are_kept(server: AgentServer) -> None:
+    """Several requests go over one connection, also in a row before the first is answered."""
+    one = b"GET /status HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    answer = server.client.raw(one + one + b"GET /nope HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+    assert answer.count(b"HTTP/1.1 200 OK\r\n") == 2
+    assert answer.count(b"HTTP/1.1 404 ") == 1

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentproxy.embedded.formats import FORMATS, canonical_type, is_busy, message_text
-from agentproxy.embedded.screen import Screen
+from agentproxy.embedded.extraction import is_busy, message_text
+from agentproxy.embedded.formats import FORMATS, canonical_type
+from agentproxy.embedded.screen import Place, Screen
 
 RULE = "─" * 60
 
@@ -16,19 +17,19 @@ def test_the_input_box_is_no_part_of_a_message() -> None:
     """A ruled box below the answer is taken off, and so is the echo above it."""
     old = ["hello", RULE, "❯", RULE, ""]
     rows = ["hello", "❯ q1", "", "● reply q1", "", RULE, "❯", RULE]
-    assert message_text(old, rows, "q1", "claude") == "● reply q1"
+    assert message_text(Place(tuple(old)), rows, "q1", "claude") == "● reply q1"
 
 
 def test_a_clock_above_does_not_bring_old_text_back() -> None:
     """A row that changes at the top is not the beginning of the answer."""
     old = ["clock 1", "hello", "a", "b", ">"]
     rows = ["clock 2", "hello", "a", "b", "> hi", "reply: hi", ">"]
-    assert message_text(old, rows, "hi", "custom") == "reply: hi"
+    assert message_text(Place(tuple(old)), rows, "hi", "custom") == "reply: hi"
 
 
 def test_a_wrapped_echo_is_taken_off() -> None:
     """What the user said fills several rows and goes, the answer stays."""
-    assert message_text([">"], ["> one two", "three", "answer", ">"], "one two\nthree", "custom") == "answer"
+    assert message_text(Place((">",)), ["> one two", "three", "answer", ">"], "one two\nthree", "custom") == "answer"
 
 
 def test_a_sign_of_work_is_seen() -> None:
@@ -48,7 +49,7 @@ def test_types_are_named_or_guessed(name: str, program: str, found: str) -> None
 @given(st.lists(st.text()), st.lists(st.text()), st.text(), st.sampled_from(sorted(FORMATS)))
 def test_no_screen_breaks_extraction(old: list[str], rows: list[str], said: str, kind: str) -> None:
     """Whatever the rows are, a message comes out."""
-    message_text(old, rows, said, kind)
+    message_text(Place(tuple(old)), rows, said, kind)
 
 
 @given(st.lists(st.binary(max_size=200), max_size=10))

@@ -1,0 +1,99 @@
+"""Whatever a program writes: the screen stays a screen, and no finished message is lost."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agentproxy.embedded.conversation import Conversation
+from agentproxy.embedded.formats import FORMATS
+from agentproxy.embedded.screen import Screen
+
+LETTERS = "abcdefgh XYZ019-+=.,:;()é日"
+WORDS = st.text(LETTERS, min_size=1, max_size=60).map(str.strip).filter(lambda text: re.search(r"\w", text))
+REPLIES = st.lists(WORDS, min_size=1, max_size=12).map("\n".join)
+NOISE = st.one_of(
+    st.binary(max_size=100),
+    st.sampled_from(
+        [b"\x1b[2J", b"\x1b[H", b"\x1b[3J", b"\x1b[?1049h", b"\x1b[?1049l", b"\x1b[5S", b"\x1b[2T", b"\x1b[1;5r", b"\x1bc",
+         b"\x1b[99999;99999H", b"\x1b[9999999999C", b"\x1bP1$r0m\x1b\\", b"\x1b[<u", b"\x1b(0qqq\x1b(B", b"\xf0\x9f",
+         "👨‍👩‍👧⚠️".encode()]
+    ),
+)  # fmt: skip
+
+
+@given(emulator=st.sampled_from(["avt", "pyte"]), pieces=st.lists(NOISE, max_size=15))
+@settings(max_examples=120, deadline=None)
+def test_no_bytes_break_the_screen(emulator: str, pieces: list[bytes]) -> None:
+    """After any bytes the screen has its height, a cursor inside, and shows what comes next."""
+    screen = Screen(20, 10, emulator)
+    for piece in pieces:
+        screen.feed(piece)
+        screen.take_changes()
+        column, row = screen.cursor
+        assert (len(screen.rows), 0 <= row < 10, 0 <= column <= 20) == (10, True, True)
+    screen.feed(b"\x18\x1b\\\x1bc\x1b[2J\x1b[Hafterwards")
+    assert screen.rows[0].endswith("afterwards")
+
+
+@given(pieces=st.lists(st.sampled_from([b"one ", b"two\r\n", b"\x1b[31m", b"\x1b[5;5H", b"three", "日本".encode()]), max_size=30))
+@settings(max_examples=60, deadline=None)
+def test_a_picture_draws_the_same_screen(pieces: list[bytes]) -> None:
+    """What a newly attached terminal is sent shows the same rows and the same cursor."""
+    first, second = Screen(30, 8), Screen(30, 8)
+    for piece in pieces:
+        first.feed(piece)
+    second.feed(b"rubbish before" + first.picture())
+    assert (second.rows, second.cursor) == (first.rows, first.cursor)
+
+
+@pytest.mark.parametrize("emulator", ["avt", "pyte"])
+def test_rows_that_scroll_off_are_kept_by_either_emulator(emulator: str) -> None:
+    """Both emulators give back the rows that left the top, in order."""
+    screen = Screen(20, 10, emulator)
+    screen.feed(b"".join(b"line %d\r\n" % number for number in range(100)))
+    rows, lost = screen.since(0)
+    assert (lost, screen.scrolled) == (0, 91)
+    assert [row for row in rows if row] == [f"line {number}" for number in range(100)]
+
+
+@given(talk=st.lists(st.tuples(REPLIES, REPLIES), min_size=1, max_size=8), height=st.sampled_from([10, 24, 60]))
+@settings(max_examples=80, deadline=None)
+def test_no_finished_message_is_lost(talk: list[tuple[str, str]], height: int) -> None:
+    """A program with a prompt, an echo and any replies: every message holds what was said, whatever repeats and scrolls."""
+    screen, conversation = Screen(80, height), Conversation("custom")
+
+    def look() -> None:
+        rows, lost = screen.since(conversation.base.scrolled)
+        conversation.look(rows, len(rows) - height + screen.cursor[1], lost)
+
+    screen.feed(b"hello\r\n> ")
+    look()
+    for said, reply in talk:
+        base = screen.place()
+        screen.feed(said.replace("\n", "\r\n").encode() + b"\r\n")
+        conversation.said(said, "2026-01-01T00:00:00Z", base)
+        look()
+        for line in ("reply: " + reply).split("\n"):
+            screen.feed(line.encode() + b"\r\n")
+            look()
+        screen.feed(b"> ")
+        look()
+    told = [message.content for message in conversation.messages]
+    wanted = ["hello", *(text for said, reply in talk for text in (said, "reply: " + reply))]
+    assert [plain(text) for text in told] == [plain(text) for text in wanted]
+
+
+def plain(text: str) -> list[str]:
+    """Return the rows of a message that have words, without blanks at their ends."""
+    return [row.strip() for row in text.split("\n") if row.strip()]
+
+
+def test_every_type_takes_any_reply() -> None:
+    """No agent type stumbles over a screen of another."""
+    for kind in FORMATS:
+        conversation = Conversation(kind)
+        assert conversation.look(["│ > box", "╰──╯", "────────────────────"]) is None or conversation.messages
