@@ -76,15 +76,22 @@ Examples:
 
         :raises usage.UsageError: with every sentence about what is wrong with it.
         """
+        try:
+            self.loaded = self.load()
+        except ConfigError as error:
+            raise usage.UsageError(str(error)) from error
+
+    def load(self) -> Loaded:
+        """Return the configuration as it is written now. Blocking.
+
+        :raises ConfigError: with everything that is wrong with it.
+        """
         overrides: dict[str, object] = {}
         if self["port"] is not None:
             overrides["port"] = self["port"]
         if self["verbose"]:
             overrides["log.level"] = "debug"
-        try:
-            self.loaded = load_here(self["config"], overrides)
-        except ConfigError as error:
-            raise usage.UsageError(str(error)) from error
+        return load_here(self["config"], overrides)
 
 
 def makeService(options: Options) -> IService:

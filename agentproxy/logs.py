@@ -66,7 +66,29 @@ def _simple(value: Any) -> Any:
     return str(value)
 
 
-def observer(options: Any, kind: str, level: str) -> ILogObserver | None:
+@implementer(ILogObserver)
+class Log:
+    """The observer that writes the log; its level can be changed while it runs.
+
+    :param writing: what writes an event.
+    :param level: the least important level that is written.
+    """
+
+    def __init__(self, writing: ILogObserver, level: str) -> None:
+        self._wanted = LogLevelFilterPredicate(LogLevel.lookupByName(level))
+        self._filtering = FilteringLogObserver(writing, [self._wanted])
+
+    def __call__(self, event: LogEvent) -> None:
+        """Write one event, if it is important enough."""
+        self._filtering(event)
+
+    def set_level(self, level: str) -> None:
+        """Write events of this level and more important ones from now on."""
+        self._wanted.defaultLogLevel = LogLevel.lookupByName(level)
+        self._wanted.clearLogLevels()
+
+
+def observer(options: Any, kind: str, level: str) -> Log | None:
     """Return the observer that writes the log, or None where twistd (or `twist`) shall make its own.
 
     :param options: the plugin's; its parent says where twistd logs to.
@@ -78,8 +100,7 @@ def observer(options: Any, kind: str, level: str) -> ILogObserver | None:
         return None
     file = _file(parent)
     writing = JsonLines(file) if kind == "json" else textFileLogObserver(file)
-    wanted = LogLevelFilterPredicate(LogLevel.lookupByName(level))
-    return FilteringLogObserver(writing, [wanted])
+    return Log(writing, level)
 
 
 def _file(parent: Mapping[str, Any]) -> Any:

@@ -7,9 +7,8 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields
 from ipaddress import ip_network
 from pathlib import Path
 from typing import IO, Any
@@ -17,34 +16,34 @@ from typing import IO, Any
 from twisted.application.service import IService, Service
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import serverFromString
+from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.logger import ILogObserver, Logger
 from twisted.python.components import Componentized
 from twisted.python.failure import Failure
-from twisted.web.http import Request
 from twisted.web.server import Site
 
 from agentproxy import logs
-from agentproxy.config import Config, Loaded
+from agentproxy.admission.guard import Guard
+from agentproxy.config import Config, ConfigError, Loaded
+from agentproxy.config.changes import changes
 from agentproxy.config.options import AgentOptions
 from agentproxy.errors import Refusal
+from agentproxy.features.adopting import Adopter
+from agentproxy.features.clearing import Clearing
 from agentproxy.features.living import LivingSession
 from agentproxy.features.making import Maker, Terms
 from agentproxy.features.measuring import Measures
 from agentproxy.features.preparing import Kitchen
-from agentproxy.features.routing import Directory
+from agentproxy.features.retaining import Keep, Retention
 from agentproxy.features.sessions import Sessions
 from agentproxy.gateway.front import FrontFactory
-from agentproxy.gateway.head import Head
 from agentproxy.gateway.options import GatewayOptions
 from agentproxy.gateway.resource import SessionProxyResource
-from agentproxy.gateway.routes import Waiting, session_id_of
-from agentproxy.model.backend import Backend
+from agentproxy.gateway.routes import session_id_of
 from agentproxy.model.cors import CorsRules
 from agentproxy.model.environment import clean
-from agentproxy.model.event import NewEvent
-from agentproxy.model.principal import LOCAL, Principal
-from agentproxy.model.session import Ending, EndReason, Phase
+from agentproxy.model.repository import GITHUB, github_host
 from agentproxy.runtime import agent_servers, catalogue, cgroups, isolation, orphans
 from agentproxy.runtime.clone import Cloner, CloneRules
 from agentproxy.runtime.directories import Directories
@@ -58,7 +57,13 @@ from agentproxy.runtime.ports import Ports
 from agentproxy.runtime.scripts import Scripts
 from agentproxy.runtime.start_queue import StartQueue
 from agentproxy.runtime.starting import Ground
+from agentproxy.runtime.unix_users import Users
+from agentproxy.runtime.watching import read_boot_id
 from agentproxy.store import Sealer, Store, StoreError
+from agentproxy.web.access_log import access_line
+from agentproxy.web.attendance import Attendance
+from agentproxy.web.documents import Documents
+from agentproxy.web.history import History
 from agentproxy.web.operations import Operations
 from agentproxy.web.routing import Face
 from agentproxy.web.site import Root
@@ -66,14 +71,8 @@ from agentproxy.web.xapi import Xapi
 
 log = Logger()
 
-WITHOUT_EFFECT = (
-    "auth.github",
-    "auth.static",
-    "role_env_files.",
-    "sessions.on_shutdown",
-)
-"""Options that are known and checked, and that nothing obeys yet; the start says so when one is set."""
-
+LAST_BYTES = 0.1
+"""Seconds in which streams that were ended say so to their readers, before their connections are cut."""
 
 GATEWAY_NUMBERS = {
     "connections": ("Open connections of clients.", False),
@@ -90,31 +89,24 @@ class CannotStart(Exception):  # noqa: N818 - a sentence for the operator, not a
     """The daemon cannot start; the text says why and what helps."""
 
 
-class Routes:
-    """The gateway's directory over the features' one."""
-
-    def __init__(self, directory: Directory) -> None:
-        self._directory = directory
-
-    def find(self, session_id: str, head: Head) -> Backend | Waiting | Refusal:  # noqa: ARG002
-        """Return the agent server of a session."""
-        return self._directory.look(session_id) or Waiting(lambda: self._directory.decide(session_id))
-
-    def explain(self, session_id: str, failure: str) -> Refusal:
-        """Return why an agent server does not answer."""
-        return self._directory.explain(session_id, failure)
-
-
 class Daemon(Service):
-    """Everything that runs between start and stop."""
+    """Everything that runs between start and stop.
 
-    def __init__(self, loaded: Loaded, reactor: Any, observer: ILogObserver | None = None) -> None:
+    :param load: reads the configuration again; blocks.
+    """
+
+    def __init__(self, load: Callable[[], Loaded], loaded: Loaded, reactor: Any, observer: logs.Log | None = None) -> None:
+        self._load = load
         self._loaded = loaded
         self._observer = observer
         self._config: Config = loaded.config
         self._reactor = reactor
         self._store: Store | None = None
+        self._guard: Guard | None = None
+        self._history: History | None = None
+        self._retention: Retention | None = None
         self._sessions: Sessions | None = None
+        self._attendance: Attendance | None = None
         self._front: FrontFactory | None = None
         self._measures: Measures | None = None
         self._ports: list[Any] = []
@@ -122,6 +114,7 @@ class Daemon(Service):
         self._lock: IO[str] | None = None
         self._launcher: Launcher = Executing()
         self._fork_server: ForkServer | None = None
+        self._clearing: Clearing | None = None
 
     def setServiceParent(self, parent: Any) -> None:
         """Join the application, and say how it logs; this comes before twistd begins to."""
@@ -158,14 +151,11 @@ class Daemon(Service):
         config = self._config
         for warning in self._loaded.warnings:
             log.warn("{warning}", warning=warning)
-        for path, source in self._loaded.sources.items():
-            if path.startswith(WITHOUT_EFFECT) and source != "default":
-                log.warn("{path} ({source}) has no effect in this version", path=path, source=source)
-        if config.auth.enabled:
-            raise CannotStart("auth.enabled: this version has no authentication yet; it listens on loopback without it")
         config.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock = _lock(config.data_dir)
         orphans.become_subreaper()
+        if config.sessions.isolation == "user" and os.geteuid() != 0:
+            raise CannotStart("sessions.isolation: user needs root, which may become every user; use bwrap")
         if config.sessions.isolation == "none":
             log.warn("{sentence}", sentence=isolation.OPEN)
         server = self._agent_server()
@@ -184,32 +174,46 @@ class Daemon(Service):
             secrets=Sealer.from_directory(config.data_dir),
         )
         await store.open()
-        await self._end_leftovers(store)
-        self._sessions = sessions = self._make_sessions(store)
-        await self._listen(sessions, store)
+        maker = self._make_maker(store)
+        self._guard = guard = Guard(self._loaded, store, self._reactor)
+        self._sessions = sessions = Sessions(store, maker, guard.permits)
+        try:
+            self._attendance = attendance = Attendance(config, store, sessions, guard.permits, self._reactor)
+        except ValueError as error:
+            raise CannotStart(str(error)) from error
+        await attendance.open()
+        maker.house = attendance.house
+        sessions.attention = attendance.house.attention
+        await self._take_over(store, sessions, maker)
+        attendance.start()
+        self._retention = self._make_retention(store, maker)
+        self._retention.start()
+        await self._listen(sessions, store, guard, attendance)
+
+    def _make_retention(self, store: Store, maker: Maker) -> Retention:
+        wanted = self._config.store.retention
+        keep = Keep(wanted.events_days, wanted.journal_bytes, wanted.ended_days, wanted.deleted_days)
+        return Retention(store, keep, maker.clear, self._reactor)
 
     def _agent_server(self) -> agent_servers.AgentServer:
         command = self._config.agentapi_command
         grace = self._config.sessions.stop_grace
         return agent_servers.resolve(self._config.agent_server, lambda _name: shutil.which(command), grace=grace)
 
-    async def _end_leftovers(self, store: Store) -> None:
-        """End what an earlier server left running, by its marker, and record its sessions as lost."""
-        now = datetime.now(UTC)
-        for incarnation in await store.open_incarnations():
-            group = Path(incarnation.cgroup) if incarnation.cgroup else None
-            await deferToThread(orphans.end_all, incarnation.marker, None, group)
-            await store.change_incarnation(incarnation.session_id, incarnation.number, {"ended_at": now})
-        for session in await store.living_sessions():
-            ending = Ending(EndReason.LOST, "the server ended while it ran")
-            changes = {"phase": Phase.ENDED, "ending": ending, "ended_at": now, "updated_at": now}
-            facts = {"reason": ending.reason.value, "sentence": ending.sentence}
-            await store.change_session(session.id, changes, [NewEvent(session.id, "session.ended", now, facts)])
+    async def _take_over(self, store: Store, sessions: Sessions, maker: Maker) -> None:
+        """Go on with the sessions of the server before this one."""
+        adopting = self._config.sessions.adopt
+        await Adopter(store, sessions, maker, read_boot_id(), adopting).take_over()
+        self._clearing = clearing = Clearing(store, Directories(self._config.data_dir / "sessions"))
+        clearing.start()
 
-    def _make_sessions(self, store: Store) -> Sessions:
+    def _make_maker(self, store: Store) -> Maker:
         config = self._config
         wanted = config.sessions
-        hidden = (config.data_dir,)
+        hidden = tuple(path for path in (config.data_dir, wanted.homes_dir, wanted.env_files_dir) if path is not None)
+        files = (self._loaded.path, config.auth.static.keys_file)
+        secret = tuple(path.absolute() for path in files if path is not None)
+        users = Users(config.data_dir, hidden, wanted.first_unix_user)
         root = cgroups.find_root()
         if root is None:
             log.warn("{sentence}", sentence=cgroups.CANNOT_PROMISE)
@@ -217,9 +221,9 @@ class Daemon(Service):
             self._reactor,
             Ports(config.start_port, config.end_port),
             StartQueue(wanted.max_concurrent_starts, wanted.max_queued),
-            Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip(),
+            read_boot_id(),
             cgroups.Cgroups(root) if root is not None else None,
-            isolation.resolve(wanted.isolation, hidden),
+            isolation.resolve(wanted.isolation, hidden, users, secret=secret),
             self._launcher,
         )
         terms = Terms(
@@ -232,9 +236,10 @@ class Daemon(Service):
             height=wanted.terminal_height,
             limits=Limits(wanted.limits.memory, wanted.limits.processes, wanted.limits.open_files),
             sockets=config.runtime_dir if config.agent_server_listen == "unix" else None,
+            stop_grace=wanted.stop_grace,
+            restart=wanted.restart,
         )
-        maker = Maker(self._make_kitchen(os.environ), ground, terms, store, self._session_ended)
-        return Sessions(store, maker)
+        return Maker(self._make_kitchen(os.environ), ground, terms, store, self._session_ended)
 
     def _session_ended(self, living: LivingSession) -> None:
         assert self._sessions is not None
@@ -257,15 +262,20 @@ class Daemon(Service):
             default_agent=config.default_agent,
             allow_commands=config.allow_commands,
             per_user_home=wanted.per_user_home,
+            role_files=EnvFiles(config.role_env_files.path) if config.role_env_files.enabled else None,
+            role_default=config.role_env_files.load_default,
+            github_host=github_host(config.auth.github.base_url),
+            github_api=config.auth.github.base_url if github_host(config.auth.github.base_url) != GITHUB else None,
         )
 
     def _make_cloner(self, visible: Mapping[str, str]) -> Cloner:
         wanted = self._config.sessions
         setsid, git = (_which(name, visible) or name for name in ("setsid", "git"))
-        rules = CloneRules(roots=wanted.local_repository_roots, timeout=wanted.clone_timeout)
+        hosts = (GITHUB, github_host(self._config.auth.github.base_url))
+        rules = CloneRules(roots=wanted.local_repository_roots, token_hosts=hosts, timeout=wanted.clone_timeout)
         return Cloner(self._reactor, self._reactor, (setsid, git), rules, visible)
 
-    async def _listen(self, sessions: Sessions, store: Store) -> None:
+    async def _listen(self, sessions: Sessions, store: Store, guard: Guard, attendance: Attendance) -> None:
         config = self._config
         cors = CorsRules(frozenset(config.allowed_origins) or None)
         options = GatewayOptions(
@@ -281,7 +291,11 @@ class Daemon(Service):
             pool_size=config.gateway.pool_per_backend,
             trusted_proxies=tuple(ip_network(one) for one in config.trusted_proxies),
         )
-        routes = Routes(Directory(sessions, store))
+        try:
+            admission = await guard.start(sessions)
+        except ValueError as error:
+            raise CannotStart(f"auth.static: {error}") from error
+        admission.message_guard = attendance.guard
         self._measures = measures = Measures(self._reactor, sessions.living, [self._gateway_numbers, self._store_numbers])
         store.on_commit(measures.committed)
         measures.start()
@@ -289,9 +303,16 @@ class Daemon(Service):
             {"store": store.healthy, "agent_server": self._agent_server_trouble},
             measures.text,
         )
-        face = Face([Xapi(sessions), operations], self._identify)
+        self._history = history = History(store, sessions, cors, self._reactor, config.gateway.keepalive)
+        history.start()
+        documents = Documents()
+        parts = [Xapi(sessions, attendance.starts), operations, *attendance.parts, *history.parts, *guard.parts(), documents]
+        documents.face = face = Face(parts, guard.identify)
         root = Root(face.app.resource(), lambda uri: session_id_of(uri) is not None, cors)
-        self._front = FrontFactory(Site(root), routes, options, cors, self._reactor)
+        self._front = FrontFactory(
+            Site(root, logFormatter=access_line), admission, options, cors, self._reactor, credentials=guard.credentials()
+        )
+        guard.watch(self._front)
         root.proxy = SessionProxyResource(self._front.relay)
         endpoints = [one.endpoint for one in config.listeners] or [_endpoint(config.listen, config.port)]
         for endpoint in endpoints:
@@ -320,9 +341,6 @@ class Daemon(Service):
         yield "store_commits", "Transactions of the store.", True, commits
         yield "store_commit_seconds", "Time that they took.", True, seconds
 
-    async def _identify(self, _request: Request) -> Principal:
-        return LOCAL
-
     # -- stop
 
     def _take_signals(self) -> None:
@@ -331,6 +349,28 @@ class Daemon(Service):
             before = signal.getsignal(number)
             if callable(before):
                 signal.signal(number, self._second_kills(before))
+        signal.signal(signal.SIGHUP, lambda _number, _frame: self._reactor.callFromThread(self._reload))
+
+    def _reload(self) -> None:
+        """Read the configuration again and put into force what can be, with a report."""
+        Deferred.fromCoroutine(self._reloaded()).addErrback(
+            lambda failure: log.failure("The configuration could not be read again", failure)
+        )
+
+    async def _reloaded(self) -> None:
+        try:
+            after = (await deferToThread(self._load)).config
+        except ConfigError as error:
+            log.error("The changed configuration is not used: {error}", error=str(error))
+            return
+        found = changes(self._config, after)
+        for change in found:
+            log.info("Reload: {change}", change=str(change))
+        log.info("Reload: {count} options have changed", count=len(found))
+        if self._observer is not None:
+            self._observer.set_level(after.log.level)
+        if self._guard is not None:
+            await self._guard.identity.reload()
 
     def _second_kills(self, before: Any) -> Any:
         seen = False
@@ -356,21 +396,39 @@ class Daemon(Service):
             await self._opening
         for port in self._ports:
             await port.stopListening()
+        if self._clearing is not None:
+            await self._clearing.stop()
         if self._sessions is not None:
-            killing = self._reactor.callLater(self._config.sessions.shutdown_grace, self._sessions.kill_all)
-            await self._sessions.close()
-            if killing.active():
-                killing.cancel()
+            await self._close_sessions(self._sessions)
+        if self._attendance is not None:
+            self._attendance.stop()
         if self._fork_server is not None:
             await self._fork_server.close()
+        if self._retention is not None:
+            self._retention.stop()
+        if self._history is not None and self._history.close():
+            await deferLater(self._reactor, LAST_BYTES, lambda: None)
         if self._measures is not None:
             self._measures.stop()
         if self._front is not None:
             self._front.stop()
+        if self._guard is not None:
+            await self._guard.stop()
         if self._store is not None:
             await self._store.close()
         if self._lock is not None:
             self._lock.close()
+
+
+    async def _close_sessions(self, sessions: Sessions) -> None:
+        killing = self._reactor.callLater(self._config.sessions.shutdown_grace, sessions.kill_all)
+        if self._config.sessions.on_shutdown == "keep" and self._config.sessions.adopt:
+            left = await sessions.let_go()
+            log.info("{count} sessions run on without a server: {ids}", count=len(left), ids=" ".join(left) or "none")
+        else:
+            await sessions.close()
+        if killing.active():
+            killing.cancel()
 
 
 def _catalogue(agents: Mapping[str, AgentOptions]) -> catalogue.Catalogue:
@@ -378,11 +436,16 @@ def _catalogue(agents: Mapping[str, AgentOptions]) -> catalogue.Catalogue:
 
     :raises CannotStart: a value is wrong; the text has its path.
     """
-    overlay = {name: {key: value for key, value in asdict(row).items() if value} for name, row in agents.items()}
+    overlay = {name: {key: value for key, value in _plain(row).items() if value} for name, row in agents.items()}
     try:
         return catalogue.load(overlay)
     except ValueError as error:
         raise CannotStart(str(error)) from error
+
+
+def _plain(row: AgentOptions) -> dict[str, Any]:
+    values = {option.name: getattr(row, option.name) for option in fields(row)}
+    return {name: dict(value) if isinstance(value, Mapping) else value for name, value in values.items()}
 
 
 def _lock(directory: Path) -> IO[str]:
@@ -413,4 +476,4 @@ def makeService(options: Any) -> IService:
     from twisted.internet import reactor
 
     wanted = options.loaded.config.log
-    return Daemon(options.loaded, reactor, logs.observer(options, wanted.format, wanted.level))
+    return Daemon(options.load, options.loaded, reactor, logs.observer(options, wanted.format, wanted.level))

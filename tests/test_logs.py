@@ -71,3 +71,20 @@ def test_the_level_says_what_is_written(kind: str, tmp_path: Path) -> None:
 def test_others_keep_their_own_form(parent: dict[str, object] | None) -> None:
     """`twist`, and twistd with --syslog, write as they always do."""
     assert logs.observer(SimpleNamespace(parent=parent), "json", "info") is None
+
+
+def test_the_level_can_be_changed_while_it_runs(tmp_path: Path) -> None:
+    """A reload makes the log say more, or less."""
+    options = SimpleNamespace(parent={"nodaemon": True, "logfile": str(tmp_path / "server.log")})
+    observer = logs.observer(options, "text", "warn")
+    assert observer is not None
+    log = written(observer)
+    log.debug("before")
+    observer.set_level("debug")
+    log.debug("between")
+    observer.set_level("error")
+    log.warn("after")
+    text = (tmp_path / "server.log").read_text()
+    assert "between" in text
+    assert "before" not in text
+    assert "after" not in text

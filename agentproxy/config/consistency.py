@@ -53,6 +53,8 @@ def contradictions(config: Config) -> Iterator[Fault]:
             f"authentication is off, and other machines reach {', '.join(places)}: whoever does can run programs as you;"
             " enable it, listen at 127.0.0.1, or write auth.allow_anonymous: true",
         )
+    if config.sessions.isolation == "user" and config.agent_server_listen == "unix":
+        yield Fault("sessions.isolation", "`user` does not go with agent_server_listen: unix; use tcp")
     if config.end_port < config.start_port:
         yield Fault("end_port", f"expected at least start_port ({config.start_port}), found {config.end_port}")
     if config.start_port == 0:

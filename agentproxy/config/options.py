@@ -18,6 +18,7 @@ from agentproxy.config.auth_options import (
     UserMapping,
 )
 from agentproxy.config.fields import NOTHING, Rule, are_networks, are_origins, is_port, option, required, section
+from agentproxy.config.message_options import ApprovalOptions, BudgetOptions, CullingOptions
 from agentproxy.config.session_options import (
     COUNT,
     POSITIVE,
@@ -38,6 +39,7 @@ __all__ = [
     "ListenerOptions",
     "LogOptions",
     "OAuthOptions",
+    "RetentionOptions",
     "RoleEnvFileOptions",
     "SessionOptions",
     "StaticOptions",
@@ -79,6 +81,29 @@ class GatewayOptions:
     head_timeout: float = option(30.0, "Until a request head is complete; then 408.", unit="seconds", **POSITIVE)
     body_timeout: float = option(60.0, "Silence within a request body; then 408.", unit="seconds", **POSITIVE)
     pool_per_backend: int = option(32, "Idle connections kept for each agent server.", **COUNT)
+    guard_approvals: bool = option(
+        True, "Refuse a user message that is posted to an agent which waits for an approval.",
+        danger="Without it an agent takes the message as its answer: Codex runs the command.",
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetentionOptions:
+    """What the store forgets, in small steps while the server runs."""
+
+    events_days: float | None = option(
+        90.0, "Events of the journal that are older go; null keeps them for ever.", unit="days", **POSITIVE
+    )
+    journal_bytes: int | None = option(
+        2_147_483_648, "The oldest events go while the journal is larger; null is any size.", unit="bytes", **POSITIVE
+    )
+    ended_days: float | None = option(
+        None, "Sessions that ended so long ago go with everything; null keeps them until they are deleted.",
+        unit="days", danger="Their transcripts go too.", **POSITIVE,
+    )  # fmt: skip
+    deleted_days: float | None = option(
+        30.0, "The history of a deleted session goes so long after it; null keeps it for ever.", unit="days", **POSITIVE
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +118,7 @@ class StoreOptions:
     synchronous: Literal["normal", "full"] = option(
         "normal", "SQLite: `full` survives a power cut too, at the cost of one disk flush for each commit."
     )
+    retention: RetentionOptions = section(RetentionOptions, "What the store forgets, in small steps.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +154,12 @@ class Config:
         expected="origins such as https://app.example.org",
         check=are_origins,
     )
+    allowed_hosts: tuple[str, ...] = option(
+        (),
+        "Names by which requests may call the server (`*.example.org`: every name below). Empty: every name with"
+        " authentication; without it only addresses, `localhost` and names without a dot.",
+        danger="`*` lets a page that a user visits reach the server under a name of its own (DNS rebinding).",
+    )
     data_dir: Path = required(
         "Where everything is kept: the store, HOMEs, session directories.",
         shown_default="$XDG_STATE_HOME/agentproxy or ~/.local/state/agentproxy; for root /var/lib/agentproxy",
@@ -143,7 +175,9 @@ class Config:
         "The program around each agent: our own, or `agentapi` from PATH; `auto` is our own where it is there.",
         danger="`agentapi` listens on all interfaces and asks nobody: fence its ports.",
     )
-    agent_server_listen: Literal["tcp", "unix"] = option("tcp", "How our own agent server listens.")
+    agent_server_listen: Literal["tcp", "unix"] = option(
+        "tcp", "How our own agent server listens: `tcp` on a leased port of loopback, `unix` on a socket in `runtime_dir`."
+    )
     agentapi_command: str = option("agentapi", "Name or path of the `agentapi` program.")
     default_agent: str = option("auto", "Agent of a request that names none; `auto`: the first on PATH, else `demo`.")
     agents: Mapping[str, AgentOptions] = option(NOTHING, "Changes to the catalogue of agents, by name.")
@@ -153,6 +187,11 @@ class Config:
     scripts: Mapping[str, Path] = option(NOTHING, "Further start-up scripts: name to path.")
     role_env_files: RoleEnvFileOptions = section(RoleEnvFileOptions, "Environment files by role.")
     sessions: SessionOptions = section(SessionOptions, "How sessions start, live and end.")
+    culling: CullingOptions = section(CullingOptions, "When sessions end by themselves.")
+    approvals: ApprovalOptions = section(ApprovalOptions, "Approvals that agents want.")
+    budgets: tuple[BudgetOptions, ...] = option(
+        (), "Limits on what is spent: a list of `{subject, measure, limit, per}`."
+    )
     auth: AuthOptions = section(AuthOptions, "Who is let in.")
     auth_config_file: Path | None = option(
         None, "YAML or JSON file whose `github.user_mapping` replaces that of `auth`."

@@ -26,8 +26,11 @@ class AgentOptions:
     interrupt: tuple[str, ...] | None = option(None, "Keys that interrupt it, as typed.")
     resume: tuple[str, ...] | None = option(None, "Arguments that continue its last conversation.")
     marks: Mapping[str, tuple[str, ...]] = option(
-        NOTHING, "`idle`, `busy`, `approval`: regular expressions over the last rows of its screen."
+        NOTHING, "Regular expressions over the last rows of its screen, by what they show; docs/attention.md names them."
     )
+    allow: tuple[str, ...] | None = option(None, "Keys that say yes to an approval that it wants.")
+    deny: tuple[str, ...] | None = option(None, "Keys that say no to it.")
+    clear: tuple[str, ...] | None = option(None, "Keys that empty its input line.")
     install: str | None = option(None, "Sentence that says how to install it.")
 
 
@@ -48,17 +51,31 @@ class SessionOptions:
     max_concurrent_starts: int = option(8, "Sessions that start at the same time; more wait in a queue.", **POSITIVE)
     max_queued: int = option(200, "Start requests that may wait; more are refused with 429.", **COUNT)
     start_timeout: float = option(30.0, "Until the agent server listens.", unit="seconds", **POSITIVE)
-    ready_timeout: float = option(60.0, "Until the agent server answers.", unit="seconds", **POSITIVE)
+    ready_timeout: float = option(
+        60.0, "Until the agent server answers; with `?wait=stable` again until its agent can take a message.",
+        unit="seconds", **POSITIVE,
+    )  # fmt: skip
     clone_timeout: float = option(600.0, "Until a repository is cloned.", unit="seconds", **POSITIVE)
     first_message_timeout: float = option(
         120.0, "Until the agent can take the first message; then the session says that it was not delivered.",
         unit="seconds", **POSITIVE,
     )  # fmt: skip
-    stop_grace: float = option(10.0, "Between the polite end and the hard one.", unit="seconds", **COUNT)
+    stop_grace: float = option(
+        10.0, "How long an agent server may take to end when it is told to; then everything of its session is killed.",
+        unit="seconds", **COUNT,
+    )  # fmt: skip
     on_shutdown: Literal["stop", "keep"] = option(
         "stop",
         "What the server's end means for sessions: `stop` ends them, `keep` leaves them for the next start.",
         danger="`keep` leaves agents running that nobody watches until the server is back.",
+    )
+    adopt: bool = option(
+        True, "Go on with the sessions of the server before this one; off: what it left running is ended at the start."
+    )
+    restart: Literal["never", "resume"] = option(
+        "never",
+        "When the machine was started anew: `resume` starts sessions again and continues their conversation; "
+        "a request can say it for its own session.",
     )
     shutdown_grace: float = option(30.0, "For the end of all sessions at shutdown.", unit="seconds", **COUNT)
     per_user_home: bool = option(True, "One HOME for all sessions of a user; off: one for each session.")
@@ -82,6 +99,9 @@ class SessionOptions:
         "none", "Fence around a session: `bwrap` needs bubblewrap, `user` needs root.",
         danger="With `none` every agent can read what the server can read.",
     )  # fmt: skip
+    first_unix_user: int = option(
+        200_000, "First user id that `isolation: user` gives to owners; a range that nobody else uses.", **POSITIVE
+    )
     limits: LimitOptions = section(LimitOptions, "Soft limits of each session; missing means no limit.")
 
 
