@@ -17,7 +17,6 @@ RUNTIME = [
     "autobahn>=24.4.2",
     "automat>=25.4",
     "cryptography>=44",
-    "httptools>=0.6.4,<1",
     "click>=8.1,<9",
     "joserfc>=1,<2",
     "klein>=24.8,<26",
@@ -39,13 +38,18 @@ POSTGRESQL = ["psycopg[binary]>=3.2,<4"]
 
 TEST = [
     *POSTGRESQL,
+    "httptools>=0.6.4,<1",
     "hypothesis>=6.100,<7",
+    "jsonschema>=4.23,<5",
+    "setuptools>=77",
     "pytest>=8,<10",
     "pytest-twisted>=1.14.3,<2",
     "pytest-timeout>=2.3,<3",
 ]
 
 CHECK = [
+    "mkdocs>=1.6,<2",
+    "towncrier>=24.8,<26",
     "mypy>=1.15,<3",
     "mypy-zope>=1.0.9,<2",
     "ruff>=0.11,<1",

@@ -52,7 +52,8 @@ class Refusal(Exception):  # noqa: N818 - the field's word for an expected "no" 
     def message(self) -> str:
         """Return the ``message`` field: what happened and what to do next."""
         sentence = str(self).rstrip(".")
-        return f"{sentence}. {self.kind.advice}" if self.kind.advice else f"{sentence}."
+        ended = sentence if sentence.endswith(("?", "!")) else f"{sentence}."
+        return f"{ended} {self.kind.advice}" if self.kind.advice else ended
 
     def body(self) -> dict[str, Any]:
         """Return the JSON object of the answer: the seeds' fields, then ``code``, ``message`` and the facts."""
@@ -88,6 +89,26 @@ METHOD_NOT_ALLOWED = _kind("method_not_allowed", 405, "Method not allowed", "Use
 # Who is asking.
 UNAUTHENTICATED = _kind("unauthenticated", 401, "Authentication required", "Send a valid key, token or session cookie.")
 FORBIDDEN = _kind("forbidden", 403, "Insufficient permissions", "Ask an administrator for the named permission.")
+LOGIN_UNAVAILABLE = _kind(
+    "login_unavailable", 503, "The identity cannot be checked now", "Try again after Retry-After seconds."
+)
+TOO_MANY_REQUESTS = _kind("too_many_requests", 429, "Too many requests", "Try again after Retry-After seconds.")
+TOO_MANY_SESSIONS = _kind(
+    "too_many_sessions", 429, "Too many sessions of this user", "End one of them, or ask an administrator for more."
+)
+WRONG_HOST = _kind(
+    "wrong_host", 421, "This server is not known by that name", "Add the name to allowed_hosts, or use the address."
+)
+FOREIGN_ORIGIN = _kind(
+    "foreign_origin", 403, "The page's origin may not do this", "Add the origin to allowed_origins, or send a key instead."
+)
+TOKEN_NOT_FOUND = _kind("token_not_found", 404, "Token not found", "List them with GET /auth/tokens.")
+ACCOUNT_NOT_FOUND = _kind("account_not_found", 404, "Account not found", "List them with GET /auth/accounts.")
+ACCOUNT_EXISTS = _kind("account_exists", 409, "There is an account with this name", "Choose another name.")
+SHARE_NOT_FOUND = _kind("share_not_found", 404, "Share not found for this session", "Make one with POST.")
+SHARE_UNKNOWN = _kind("share_unknown", 404, "Invalid share token", "Ask for a new link.")
+SHARE_EXPIRED = _kind("share_expired", 410, "Share link has expired", "Ask for a new link.")
+SHARE_READ_ONLY = _kind("share_read_only", 403, "Shared sessions are read-only", "Ask for a link that allows writing.")
 
 # Sessions. An id that does not exist and one that the caller may not see get the same answer.
 SESSION_NOT_FOUND = _kind("session_not_found", 404, "Session not found", "List the sessions with GET /search.")
@@ -120,10 +141,39 @@ START_UNAVAILABLE = _kind(
     "Failed to start agentapi server",
     "The server lacks something that it needs; see `details`.",
 )
+AGENT_NOT_READY = _kind(
+    "agent_not_ready",
+    503,
+    "Agent is not ready for a message",
+    "The session lives on: look at it and its log, wait for it, or delete it.",
+)
 START_CANCELLED = _kind("start_cancelled", 409, "Session was deleted while it started", "Start another one.")
 TOO_MANY_STARTS = _kind(
     "too_many_starts", 429, "Too many sessions are waiting to start", "Try again after Retry-After seconds."
 )
+# Messages, approvals and budgets.
+DELIVERY_NOT_FOUND = _kind("delivery_not_found", 404, "Delivery not found", "List them with GET /sessions/ID/deliveries.")
+DELIVERY_SETTLED = _kind(
+    "delivery_settled", 409, "The delivery's state does not allow this", "Look at its state and send a new message."
+)
+KEY_REUSED = _kind(
+    "key_reused", 409, "This Idempotency-Key was used with another body", "Take a new key for another request."
+)
+KEYBOARD_TAKEN = _kind(
+    "keyboard_taken", 409, "Somebody else has the keyboard", "Wait until it is released, or ask its holder for it."
+)
+APPROVAL_NOT_FOUND = _kind("approval_not_found", 404, "Approval not found", "List them with GET /approvals.")
+APPROVAL_CHANGED = _kind(
+    "approval_changed", 409, "The agent does not ask this any more", "Look at `screen` and answer what stands there."
+)
+APPROVAL_WAITING = _kind(
+    "approval_waiting",
+    409,
+    "The agent waits for an answer and would take the message as one",
+    "Answer with POST /approvals/ID or raw keys, or queue the message with POST /sessions/ID/messages.",
+)
+RULE_NOT_FOUND = _kind("rule_not_found", 404, "Rule not found", "List them with GET /approvals/rules.")
+BUDGET_SPENT = _kind("budget_spent", 429, "The budget is spent", "Wait for the next period, or ask whoever may lift it.")
 INTERNAL_ERROR = _kind(
     "internal_error", 500, "Internal server error", "The server's log has the reason; tell an administrator."
 )

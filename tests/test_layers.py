@@ -23,7 +23,8 @@ LEVEL = {
     "gateway": 5,
     "web": 5,
     "console": 5,
-    "service": 6,
+    "admission": 6,
+    "service": 7,
 }
 STRANGERS = [{"store", "agents"}, {"gateway", "web"}]
 ALONE: dict[str, set[str]] = {"embedded": set(), "demo": set(), "client": {"errors", "model"}}

@@ -72,8 +72,12 @@ class Equipment:
         serving = Serving(port, prepared.agent_type, *files, plan.width, plan.height, plan.socket)
         served = prepared.wrap((*plan.agent_server.command(serving), *prepared.command))
         sockets_own = (plan.socket.parent,) if plan.socket is not None else ()
-        own = (prepared.directory, *plan.own, plan.records, *sockets_own)
-        return self._ground.isolation.wrap(served, prepared.directory, own)
+        own = (*self.own(prepared), *sockets_own)
+        return self._ground.isolation.wrap(served, prepared.directory, own, plan.owner)
+
+    def own(self, prepared: Prepared) -> tuple[Path, ...]:
+        """Return the directories of the session that its processes may use."""
+        return (prepared.directory, *self._plan.own, self._plan.records)
 
     def launch(self, argv: tuple[str, ...], prepared: Prepared, cgroup: Path | None) -> Launch:
         """Return what is launched; the marker is in its environment."""

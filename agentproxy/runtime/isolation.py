@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from agentproxy.errors import START_UNAVAILABLE, Refusal
+from agentproxy.runtime.unix_users import AsOwner, Users
 
 OPEN = "Without isolation every agent can read what this server can read; set isolation: bwrap or user."
 PRIVATE = (Path("/tmp"), Path("/var/tmp"), Path("/run"), Path("/home"), Path("/root"))  # noqa: S108
@@ -25,11 +26,19 @@ NEEDED_OF_RUN = (Path("/run/systemd/resolve"), Path("/run/nscd"))
 class Isolation(Protocol):
     """A fence around an argv."""
 
-    def wrap(self, argv: tuple[str, ...], directory: Path, own: tuple[Path, ...]) -> tuple[str, ...]:
+    async def claim(self, owner: str, own: tuple[Path, ...]) -> None:
+        """Make what stands in *own* usable inside the fence; before :meth:`wrap`.
+
+        :param owner: whose session it is.
+        :raises StepFailed: ``home``, that is not possible.
+        """
+
+    def wrap(self, argv: tuple[str, ...], directory: Path, own: tuple[Path, ...], owner: str = "") -> tuple[str, ...]:
         """Return the argv that runs ``argv`` inside the fence.
 
         :param directory: working directory.
         :param own: directories and files of this session, which it may use.
+        :param owner: whose session it is.
         """
 
 
@@ -37,7 +46,16 @@ class Isolation(Protocol):
 class NoIsolation:
     """No fence (see :data:`OPEN`)."""
 
-    def wrap(self, argv: tuple[str, ...], directory: Path, own: tuple[Path, ...]) -> tuple[str, ...]:  # noqa: ARG002
+    async def claim(self, owner: str, own: tuple[Path, ...]) -> None:
+        """Nothing is to be done."""
+
+    def wrap(
+        self,
+        argv: tuple[str, ...],
+        directory: Path,  # noqa: ARG002
+        own: tuple[Path, ...],  # noqa: ARG002
+        owner: str = "",  # noqa: ARG002
+    ) -> tuple[str, ...]:
         """Return ``argv`` as it is."""
         return argv
 
@@ -59,7 +77,16 @@ class Bubblewrap:
     secret: tuple[Path, ...] = ()
     programs: tuple[Path, ...] = ()
 
-    def wrap(self, argv: tuple[str, ...], directory: Path, own: tuple[Path, ...]) -> tuple[str, ...]:
+    async def claim(self, owner: str, own: tuple[Path, ...]) -> None:
+        """Nothing is to be done."""
+
+    def wrap(
+        self,
+        argv: tuple[str, ...],
+        directory: Path,
+        own: tuple[Path, ...],
+        owner: str = "",  # noqa: ARG002
+    ) -> tuple[str, ...]:
         """Return ``argv`` inside the namespaces."""
         private = [path for path in PRIVATE if path.is_dir() and not path.is_symlink()]
         words = [self.program, "--unshare-pid", "--unshare-ipc", "--cap-drop", "ALL", "--ro-bind", "/", "/"]
@@ -97,31 +124,10 @@ def programs_of(search_path: str, homes: Iterable[Path] = ()) -> Iterator[Path]:
             yield place.parent / "lib"
 
 
-@dataclass(frozen=True, slots=True)
-class AsUser:
-    """Another user without privileges. Its directories must belong to it."""
-
-    program: str
-    uid: int
-    gid: int
-
-    def wrap(self, argv: tuple[str, ...], directory: Path, own: tuple[Path, ...]) -> tuple[str, ...]:  # noqa: ARG002
-        """Return ``argv`` as that user."""
-        return (
-            self.program,
-            f"--reuid={self.uid}",
-            f"--regid={self.gid}",
-            "--clear-groups",
-            "--no-new-privs",
-            "--",
-            *argv,
-        )
-
-
 def resolve(
     choice: str,
     hidden: tuple[Path, ...] = (),
-    user: tuple[int, int] | None = None,
+    users: Users | None = None,
     which: Callable[[str], str | None] = shutil.which,
     secret: tuple[Path, ...] = (),
 ) -> Isolation:
@@ -129,10 +135,10 @@ def resolve(
 
     :param choice: ``none``, ``bwrap`` or ``user``.
     :param hidden: directories that ``bwrap`` hides: the homes of all sessions, the server's data.
-    :param user: user and group id for ``user``.
+    :param users: the UNIX users of owners, for ``user``.
     :param secret: files that ``bwrap`` hides: the configuration, the keys.
     :raises Refusal: START_UNAVAILABLE when the program that it needs is not installed.
-    :raises ValueError: there is no such choice, or ``user`` is missing.
+    :raises ValueError: there is no such choice, or *users* is missing.
     """
     if choice == "none":
         return NoIsolation()
@@ -140,9 +146,9 @@ def resolve(
         program = _program("bwrap", "install bubblewrap", which)
         homes = (Path(os.path.expanduser("~")),)
         return Bubblewrap(program, hidden, secret, tuple(programs_of(os.environ.get("PATH", os.defpath), homes)))
-    if choice == "user" and user is not None:
-        return AsUser(_program("setpriv", "install util-linux", which), *user)
-    raise ValueError(f"isolation {choice} is not none, bwrap, or user with a user id")
+    if choice == "user" and users is not None:
+        return AsOwner(_program("setpriv", "install util-linux", which), users)
+    raise ValueError(f"isolation {choice} is not none, bwrap, or user with UNIX users")
 
 
 def _program(name: str, cure: str, which: Callable[[str], str | None]) -> str:

@@ -181,6 +181,8 @@ class Life:
         if self.ground.cgroups is not None:
             self._cgroup = self.ground.cgroups.make(f"{self.plan.session_id}-{self.plan.number}")
         self.equipment.lay_out()
+        await self.ground.isolation.claim(self.plan.owner, self.equipment.own(prepared))
+        self._go_on()
         argv = self.equipment.argv(prepared, port)
         incarnation = self.equipment.incarnation(argv, prepared, port, self._cgroup)
         await self.witness.about_to_exec(incarnation)
@@ -281,7 +283,7 @@ class Life:
         self._cancel_timers()
         if self.watch is not None:
             self.watch.close()
-        if self._start is not None:
+        if self._start is not None and self.phase is not Phase.READY:  # a start that has told so may be on the stack
             self._start.cancel()
 
     def at_rest(self) -> Deferred[None]:

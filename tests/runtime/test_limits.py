@@ -10,6 +10,7 @@ import pytest
 from agentproxy.errors import START_UNAVAILABLE, Refusal
 from agentproxy.runtime import cgroups, isolation
 from agentproxy.runtime.limits import Limits
+from agentproxy.runtime.unix_users import Users
 
 
 def test_a_limit_holds_for_the_program() -> None:
@@ -24,7 +25,7 @@ def test_a_missing_program_is_named() -> None:
     for ask in (
         lambda: Limits(files=1).wrap(("true",), which=lambda _name: None),
         lambda: isolation.resolve("bwrap", which=lambda _name: None),
-        lambda: isolation.resolve("user", user=(1, 1), which=lambda _name: None),
+        lambda: isolation.resolve("user", users=Users(Path("/data"), (), 1), which=lambda _name: None),
     ):
         with pytest.raises(Refusal) as refused:
             ask()
