@@ -15,7 +15,7 @@ class Ending(msgspec.Struct, frozen=True):
     reason: str = ""
     step: str | None = None
     exit_status: int | None = None
-    signal: int | None = None
+    signal: str | None = None
     output: tuple[str, ...] = ()
 
 

@@ -246,7 +246,9 @@ class AcpSession:
         :raises SendError: it is other input.
         """
         if data.decode("utf-8", "replace") not in CANCEL_KEYS:
-            raise SendError("failed to send message: this agent has no terminal: raw input can only be Escape or Ctrl-C")
+            raise SendError(
+                "failed to send message: this agent has no terminal: raw input can only be Escape or Ctrl-C"
+            )
         self.cancel()
 
     def cancel(self) -> None:

@@ -137,7 +137,9 @@ class Attachment:
         from twisted.internet.stdio import StandardIO
 
         self._socket = shown
-        StandardIO(_Keys(self._leave, lambda keys: shown.sendMessage(keys, isBinary=True), self._detach), reactor=self._reactor)
+        StandardIO(
+            _Keys(self._leave, lambda keys: shown.sendMessage(keys, isBinary=True), self._detach), reactor=self._reactor
+        )
         if self._settings.resize:
             self.resize()
             signal.signal(signal.SIGWINCH, lambda *_args: self._reactor.callFromThread(self.resize))

@@ -59,7 +59,9 @@ def message_wish(data: bytes, content_type: str | None) -> tuple[str, str]:
     errors = _faults(value)
     wish = {name.lower(): part for name, part in value.items()}
     if not errors and wish["type"] == "user" and CONTROL.search(wish["content"]):
-        errors = [fault("control characters cannot be typed as a message; send them with type raw", "body.content", None)]
+        errors = [
+            fault("control characters cannot be typed as a message; send them with type raw", "body.content", None)
+        ]
     if errors:
         raise ProblemError(422, "validation failed", errors)
     return wish["content"], wish["type"]

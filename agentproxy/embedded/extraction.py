@@ -121,7 +121,11 @@ def is_ready(rows: Sequence[str], agent_type: str, cursor: int | None = None) ->
 
 @cache
 def _patterns(texts: tuple[str, ...]) -> re.Pattern[str] | None:
-    return re.compile("|".join(f"(?:{text})" if "(?i)" not in text else f"(?i:{text[4:]})" for text in texts)) if texts else None
+    return (
+        re.compile("|".join(f"(?:{text})" if "(?i)" not in text else f"(?i:{text[4:]})" for text in texts))
+        if texts
+        else None
+    )
 
 
 def is_busy(rows: Sequence[str], agent_type: str = "custom") -> bool:
@@ -129,6 +133,24 @@ def is_busy(rows: Sequence[str], agent_type: str = "custom") -> bool:
     pattern = _patterns(BUSY + FORMATS[agent_type].busy)
     end = _end(rows)
     return pattern is not None and any(pattern.search(row) for row in rows[max(0, end - BUSY_ROWS) : end])
+
+
+def is_unfinished(rows: Sequence[str], agent_type: str) -> bool:
+    """Say whether the last answer in *rows* has begun and has not ended, for a type that ends each turn with a row of its own.
+
+    Believed only when an earlier turn on the screen has such a row: not every release draws it.
+    """
+    form = FORMATS[agent_type]
+    start = box_start(rows, agent_type) if form.turn_end else None
+    if start is None:
+        return False
+    ends, begins = re.compile(form.turn_end), re.compile(form.answer)
+    for at in range(start - 1, -1, -1):
+        if ends.search(rows[at]) or rows[at].startswith("› "):
+            return False
+        if begins.search(rows[at]):
+            return any(ends.search(row) for row in rows[:at])
+    return False
 
 
 # what is new

@@ -39,7 +39,9 @@ class Format:
 
     ``boxes``: how its input box is drawn, tried in this order. ``status``: patterns of rows that tell its state; they are
     taken off the end of a message. ``busy``: signs of work besides :data:`BUSY`. ``echo_tail``: rows below the echoed text
-    that belong to it. ``tools``: calls that are no words. ``interrupt``: keys, each half a second after the other.
+    that belong to it. ``turn_end``: row that ends a turn, and ``answer``: row that begins one, where a pause in an answer
+    cannot be told from its end otherwise.
+    ``tools``: calls that are no words. ``interrupt``: keys, each half a second after the other.
     ``settle``: seconds of quiet between the pasted text and Enter. ``before_start``: what its terminal is given first.
     """
 
@@ -47,6 +49,8 @@ class Format:
     status: tuple[str, ...] = ()
     busy: tuple[str, ...] = ()
     echo_tail: int = 0
+    turn_end: str = ""
+    answer: str = ""
     tools: tuple[Block, ...] = ()
     interrupt: tuple[bytes, ...] = (ESCAPE,)
     settle: float = 0.08
@@ -63,6 +67,8 @@ FORMATS = {
         boxes=(COMPOSER,),
         status=(r"^• Working \(", r"^[─ ]*Worked for ", r"^─{15,}"),
         busy=(r"^◦ Running ", r"^• Reconnecting"),
+        turn_end=r"^[─ ]*Worked for |^■ ",
+        answer=r"^• ",
         tools=(Block(r"^• Called", "Coder.coder_report_task", r"Thanks for reporting!|^\s*└ .*"),),
         settle=0.2,
     ),

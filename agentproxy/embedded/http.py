@@ -103,7 +103,9 @@ class Asked(Request):
 
     def _refuse_at_once(self, problem: ProblemError) -> None:
         """Answer before the body has come, and close."""
-        answer = json.dumps(problem.as_json(self._schema("ErrorModel")), ensure_ascii=False, separators=(",", ":")) + "\n"
+        answer = (
+            json.dumps(problem.as_json(self._schema("ErrorModel")), ensure_ascii=False, separators=(",", ":")) + "\n"
+        )
         body = answer.encode("utf-8", "replace")
         head = (
             f"HTTP/1.1 {problem.status} {problem.title}\r\nContent-Type: application/problem+json\r\n"

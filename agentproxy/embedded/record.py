@@ -30,9 +30,22 @@ class Recorder:
     _log = Logger()
 
     def __init__(
-        self, path: str, clock: Any, size: Callable[[], tuple[int, int]], picture: Callable[[], bytes], most: int, keep: int
+        self,
+        path: str,
+        clock: Any,
+        size: Callable[[], tuple[int, int]],
+        picture: Callable[[], bytes],
+        most: int,
+        keep: int,
     ) -> None:
-        self._path, self._clock, self._size, self._picture, self._most, self._keep = path, clock, size, picture, most, keep
+        self._path, self._clock, self._size, self._picture, self._most, self._keep = (
+            path,
+            clock,
+            size,
+            picture,
+            most,
+            keep,
+        )
         self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
         self._pending: list[str] = []
         self._bytes = 0
@@ -51,7 +64,13 @@ class Recorder:
         self._file = os.fdopen(descriptor, "w", encoding="utf-8", errors="replace")
         self._began, self._written = self._clock.seconds(), 0
         width, height = self._size()
-        head = {"version": 2, "width": width, "height": height, "timestamp": int(self._began), "env": {"TERM": "xterm-256color"}}
+        head = {
+            "version": 2,
+            "width": width,
+            "height": height,
+            "timestamp": int(self._began),
+            "env": {"TERM": "xterm-256color"},
+        }
         self._pending.append(json.dumps(head))
         if picture:
             self._event("o", picture.decode("utf-8", "replace"))

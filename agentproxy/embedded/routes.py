@@ -67,9 +67,7 @@ def upload(asked: Asked) -> None:
         path = asked.site.uploads.take(asked.sent(), asked.getHeader("content-type") or "")
     except UploadError as refused:
         errors = [fault(refused.text, refused.location, None)] if refused.location else None
-        raise ProblemError(
-            refused.status, "validation failed" if refused.location else refused.text, errors
-        ) from None
+        raise ProblemError(refused.status, "validation failed" if refused.location else refused.text, errors) from None
     asked.ok("UploadResponseBody", {"ok": True, "filePath": str(path)})
 
 

@@ -16,6 +16,8 @@ from agentproxy.embedded.emulator import Emulator, make_emulator
 KEPT_ROWS = 20_000
 """Scrolled-off rows that are remembered; older ones are forgotten, which bounds the memory of a flood."""
 
+ERASE = "\x1b[3J"
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -30,7 +32,8 @@ class Place:
 class Screen:
     """A screen of *width* x *height* cells with what has scrolled off it.
 
-    ``scrolled`` counts all rows that ever left the top.
+    ``scrolled`` counts all rows that ever left the top. A program that erases what has scrolled off (``CSI 3 J``) is going to
+    draw all of it anew: those rows are forgotten.
     """
 
     def __init__(self, width: int, height: int, emulator: str = "auto") -> None:
@@ -40,12 +43,24 @@ class Screen:
         self._dirty: set[int] = set()
         self._changed: set[int] = set()
         self._kept: deque[str] = deque(maxlen=KEPT_ROWS)
+        self._erased = 0
+        self._tail = ""
         self._emulator: Emulator = make_emulator(width, height, emulator)
         self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
 
     def feed(self, data: bytes) -> None:
         """Draw *data*."""
-        changed, gone = self._emulator.feed(self._decode(data))
+        text = self._decode(data)
+        while (end := (self._tail + text).find(ERASE)) >= 0:
+            cut = end + len(ERASE) - len(self._tail)
+            self._draw(text[:cut])
+            self._kept.clear()
+            self._erased, self._tail, text = self.scrolled, "", text[cut:]
+        self._draw(text)
+        self._tail = (self._tail + text)[1 - len(ERASE) :]
+
+    def _draw(self, text: str) -> None:
+        changed, gone = self._emulator.feed(text)
         self._dirty.update(changed)
         self._keep(gone)
 
@@ -84,9 +99,11 @@ class Screen:
     def since(self, scrolled: int) -> tuple[list[str], int]:
         """Return the rows from the one that stood at the top when ``scrolled`` was *scrolled* to the last visible one.
 
+        When all was erased in between, they are the rows since then.
+
         :return: also how many of them are forgotten.
         """
-        left = self.scrolled - scrolled
+        left = self.scrolled - max(scrolled, self._erased)
         missing = max(0, min(left, len(self._kept)))
         kept = list(islice(self._kept, len(self._kept) - missing, None)) if missing else []
         return kept + self.rows, left - missing

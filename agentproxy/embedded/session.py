@@ -14,7 +14,7 @@ from typing import Any
 from twisted.logger import Logger
 
 from agentproxy.embedded.conversation import Conversation, Message, now
-from agentproxy.embedded.extraction import is_busy, is_ready
+from agentproxy.embedded.extraction import is_busy, is_ready, is_unfinished
 from agentproxy.embedded.formats import FORMATS
 from agentproxy.embedded.screen import Place, Screen
 from agentproxy.embedded.sending import Sender
@@ -177,7 +177,8 @@ class Session:
 
     def _works(self, used: tuple[float, float] | None, since: float) -> bool:
         quiet = self._clock.seconds() - self._quiet_since
-        if quiet < BUSY_QUIET and is_busy(self.screen.rows, self.agent_type):
+        rows, kind = self.screen.rows, self.agent_type
+        if quiet < BUSY_QUIET and (is_busy(rows, kind) or is_unfinished(rows, kind)):
             return True
         now_used = self._used()
         if used is None or now_used is None or quiet >= WORK_QUIET:

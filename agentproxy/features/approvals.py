@@ -251,7 +251,14 @@ class Approvals:
                 return await self._settle(known, ApprovalState.UNCERTAIN, why or "the keys may have been pressed")
         states = {"allow": ApprovalState.ALLOWED, "deny": ApprovalState.DENIED}
         facts = {"approval_id": known.approval.id, "answer": choice.name, "subject": known.approval.prompt.subject}
-        self._note(caller, "session.message", known.approval.session_id, True, f"approval answered by {known.approval.by}", facts)
+        self._note(
+            caller,
+            "session.message",
+            known.approval.session_id,
+            True,
+            f"approval answered by {known.approval.by}",
+            facts,
+        )
         self._later(IGNORED, self._ask_anew, known)
         return await self._settle(known, states.get(choice.name, ApprovalState.CHOSEN), "")
 
@@ -342,12 +349,14 @@ class Approvals:
     def _background(self, work: Any, one: Approval) -> None:
         done = Deferred.fromCoroutine(work)
         done.addErrback(
-            lambda failure: log.warn(
-                "The approval {approval} of session {session}: {why}",
-                approval=one.id,
-                session=one.session_id,
-                why=failure.getErrorMessage(),
+            lambda failure: (
+                log.warn(
+                    "The approval {approval} of session {session}: {why}",
+                    approval=one.id,
+                    session=one.session_id,
+                    why=failure.getErrorMessage(),
+                )
+                if failure.check(Refusal)
+                else log.failure("The approval {approval} could not be handled", failure, approval=one.id)
             )
-            if failure.check(Refusal)
-            else log.failure("The approval {approval} could not be handled", failure, approval=one.id)
         )

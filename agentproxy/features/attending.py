@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 
 from twisted.internet.defer import Deferred, succeed
@@ -99,6 +99,11 @@ class Attendant:
         self.watcher.message_changed(message)
         self.queue.poke()
 
+    def interrupting(self) -> Callable[[], Awaitable[None]]:
+        """Return what is to be done after the interrupt keys: the input line of an agent that worked is emptied."""
+        worked = self.watcher.now.kind in (Kind.WORKING, Kind.UNREACHABLE) and not self.queue.is_typing
+        return self.queue.after_interrupt if worked else _nothing
+
     def gone(self) -> None:
         """End: the agent server is gone, or is left alone."""
         self._count_minutes(working=False)
@@ -188,12 +193,14 @@ class Attendant:
         )
 
 
+async def _nothing() -> None:
+    """Do nothing."""
+
+
 class House:
     """The attendants of all living sessions, and what they share."""
 
-    def __init__(
-        self, deliveries: Deliveries, approvals: Approvals, budgets: Budgets, clock: IReactorTime
-    ) -> None:
+    def __init__(self, deliveries: Deliveries, approvals: Approvals, budgets: Budgets, clock: IReactorTime) -> None:
         self.deliveries, self.approvals, self.budgets, self.clock = deliveries, approvals, budgets, clock
         self._attendants: dict[str, Attendant] = {}
         budgets.changed = self._go_on
@@ -273,7 +280,9 @@ class House:
             known = await self.deliveries.expire(known, f"{why}, after {within:g} s")
         if known.state in (DeliveryState.DELIVERED, DeliveryState.ANSWERED):
             return "delivered", ""
-        return ("uncertain" if known.state in (DeliveryState.UNCERTAIN, DeliveryState.TYPING) else "undeliverable"), known.reason
+        return (
+            "uncertain" if known.state in (DeliveryState.UNCERTAIN, DeliveryState.TYPING) else "undeliverable"
+        ), known.reason
 
     def direct(self, caller: Principal, session_id: str, kind: str, *, guarded: bool) -> Deferred[None]:
         """Return a Deferred that fires when a message that comes past the queue may go on; see :meth:`Attendant.direct`."""
@@ -287,5 +296,3 @@ class House:
     def close(self) -> None:
         """Stop every clock."""
         self.approvals.close()
-
-

@@ -102,15 +102,16 @@ class Budgets:
         for subject in sorted({account.subject for account in self._spent} | mine):
             if everybody or subject in mine:
                 for measure in MEASURES:
-                    found += [level(one, limit, self._spent) for one, limit in applying(self._budgets, [subject], measure, now)]
+                    found += [
+                        level(one, limit, self._spent)
+                        for one, limit in applying(self._budgets, [subject], measure, now)
+                    ]
         return found
 
     def of_session(self, session: Session) -> list[Level]:
         """Return the accounts that a session pays from."""
         return [
-            one
-            for measure in MEASURES
-            for one in self._levels(session.id, session.owner, session.team_id, measure)
+            one for measure in MEASURES for one in self._levels(session.id, session.owner, session.team_id, measure)
         ]
 
     def _levels(self, session_id: str | None, owner: str, team: str | None, measure: str) -> list[Level]:
@@ -123,7 +124,9 @@ class Budgets:
         known = self._spent.get(account, Spent(account))
         self._spent[account] = Spent(account, known.amount + amount, known.lifted)
         done = Deferred.fromCoroutine(self._store.run(lambda it: rows.add(it, account, amount), writes=True))
-        done.addErrback(lambda failure: log.failure("What {account} spent could not be kept", failure, account=account.subject))
+        done.addErrback(
+            lambda failure: log.failure("What {account} spent could not be kept", failure, account=account.subject)
+        )
 
     def _say(self, session_id: str, now: Level, state: str) -> None:
         facts = {

@@ -79,7 +79,9 @@ def due(session: Session, active: datetime, is_idle: bool, patience: Patience) -
         found.append(Due(active + timedelta(seconds=patience.idle), "idle", sentence))
     if patience.age is not None:
         sentence = f"it has lived for {patience.age:g} s"
-        found.append(Due((session.ready_at or session.created_at) + timedelta(seconds=patience.age), "max_age", sentence))
+        found.append(
+            Due((session.ready_at or session.created_at) + timedelta(seconds=patience.age), "max_age", sentence)
+        )
     return min(found, key=lambda one: one.at, default=None)
 
 

@@ -220,7 +220,9 @@ class Deliveries:
     ) -> tuple[list[Delivery], str]:
         """Return the last deliveries of a session, those that wait in the order of typing, and why the queue is held."""
         await self._permits.permitted(caller, session_id, "session.read")
-        found = [self._newest(one) for one in await self._store.run(lambda it: rows.read_page(it, session_id, states, limit))]
+        found = [
+            self._newest(one) for one in await self._store.run(lambda it: rows.read_page(it, session_id, states, limit))
+        ]
         queue = self._queues.get(session_id)
         if queue is None:
             return found, ""
@@ -324,7 +326,7 @@ class Deliveries:
             reason=f"sent again by {caller.user_id}",
         )
         if one.state is DeliveryState.UNCERTAIN:
-            await queue.clear_input()
+            await queue.clear_input(one.text)
         changed = await self._change(one, again, told(again))
         if one.state is not DeliveryState.UNCERTAIN:
             queue.add(changed)
@@ -340,7 +342,7 @@ class Deliveries:
             raise _settled(one, "discarded")
         queue = self._queues.get(session_id)
         if queue is not None:
-            await queue.clear_input()
+            await queue.clear_input(one.text)
         gone = moved(one, DeliveryState.WITHDRAWN, datetime.now(UTC), reason=f"discarded by {caller.user_id}")
         return await self._change(one, gone, told(gone))
 

@@ -73,7 +73,9 @@ async def type_in(delivery: Delivery, driver: AgentServerDriver, observer: Obser
 
 async def _seen(outcome: Outcome, delivery: Delivery, observer: Observer, clock: IReactorTime) -> Typed:
     assert isinstance(outcome, Sent | Unknown)
-    reason = outcome.why if isinstance(outcome, Unknown) else "the agent server took it, but it did not show in the stream"
+    reason = (
+        outcome.why if isinstance(outcome, Unknown) else "the agent server took it, but it did not show in the stream"
+    )
     try:
         await shown(delivery, observer).addTimeout(SEEN_DEADLINE, clock)
     except DeadlineError:

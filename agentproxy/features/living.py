@@ -41,6 +41,9 @@ class Companion(Protocol):
     def message_changed(self, message: Message) -> None:
         """A message is new or has changed."""
 
+    def interrupting(self) -> Callable[[], Awaitable[None]]:
+        """The agent is about to be interrupted; what is returned is to be done when it was."""
+
     def gone(self) -> None:
         """The agent server has ended."""
 
@@ -102,11 +105,15 @@ class LivingSession:
         """Give up the place in the queue of a life that does not begin."""
         if self.ticket is not None:
             self.ticket.release()
+        if self.companion is not None:
+            self.companion.left()
 
     def could_not_resume(self) -> Principal | None:
         """Return who wanted the conversation continued, if the agent ended by itself before it was ever quiet."""
         ending = self.record.ending
-        by_itself = ending is not None and ending.reason in (EndReason.EXITED, EndReason.FAILED) and ending.exit is not None
+        by_itself = (
+            ending is not None and ending.reason in (EndReason.EXITED, EndReason.FAILED) and ending.exit is not None
+        )
         was_quiet = self.observer is not None and self.observer.quiet_turns > 0
         return self.resumes if by_itself and not was_quiet else None
 
@@ -156,7 +163,9 @@ class LivingSession:
         self._observe(backend)
         self._settle()
         if self.first_message.get("outcome") == "waiting":
-            self.tell_first_message("uncertain", "the server ended while it was on its way; its delivery says what became of it")
+            self.tell_first_message(
+                "uncertain", "the server ended while it was on its way; its delivery says what became of it"
+            )
 
     def stopping(self, ending: Ending) -> None:
         """Commit why it is ended, so that a server that starts after a crash can say it."""

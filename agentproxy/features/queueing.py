@@ -23,6 +23,7 @@ from agentproxy.errors import Refusal
 from agentproxy.features.attention import Watcher
 from agentproxy.features.bell import Bell
 from agentproxy.features.entering import Fate, Typed, ordered, type_in
+from agentproxy.features.interrupting import clearing
 from agentproxy.features.observing import Observer
 from agentproxy.features.queue_terms import Ledger, Terms
 from agentproxy.features.recovering import Recovery
@@ -69,7 +70,7 @@ class MessageQueue:
         self._closing = False
         self._typing: str | None = None
         self._idle_waits: list[Deferred[None]] = []
-        self._arrived: list[Delivery] = []
+        self._early: dict[str, Delivery] = {}
         watcher.listen(self.poke)
 
     # -- the life
@@ -102,10 +103,7 @@ class MessageQueue:
 
     def add(self, delivery: Delivery) -> None:
         """Take a new delivery that is committed."""
-        if self.ready:
-            self._open[delivery.id] = delivery
-        else:
-            self._arrived.append(delivery)
+        self._put([delivery])
         self.poke()
 
     def known(self, delivery_id: str) -> Delivery | None:
@@ -132,15 +130,28 @@ class MessageQueue:
             self._ledger.settled(one)
         self.poke()
 
-    async def clear_input(self) -> None:
-        """Press the keys that empty the input line, when it may hold a text that was not entered."""
-        if self._driver is not None and self._terms.clear and not self._watcher.now.input:
-            for key in self._terms.clear:
+    async def clear_input(self, text: str) -> None:
+        """Press the keys that empty the input line, when it may hold *text*, which was not entered."""
+        if not self._watcher.now.input:
+            await self._press_clear(text)
+
+    async def after_interrupt(self) -> None:
+        """Empty the input line: an agent that is interrupted before it answers may put the message back into it."""
+        if self._observer is not None and self._terms.clear:
+            await self._sleep(ESCAPE_PAUSE)
+            said = [one.content for one in ordered(self._observer) if one.role == "user"]
+            await self._press_clear(said[-1] if said else "")
+
+    async def _press_clear(self, text: str) -> None:
+        for key in clearing(self._terms.clear, text):
+            if self._driver is not None:
                 await self._driver.send_raw(key)
 
     def typed(self) -> Deferred[None]:
         """Return a Deferred that fires when no message is being typed; cancel to forget it."""
-        waiting: Deferred[None] = Deferred(lambda one: self._idle_waits.remove(one) if one in self._idle_waits else None)
+        waiting: Deferred[None] = Deferred(
+            lambda one: self._idle_waits.remove(one) if one in self._idle_waits else None
+        )
         if self._typing is None:
             waiting.callback(None)
         else:
@@ -178,8 +189,8 @@ class MessageQueue:
                          refusal=str(refusal))  # fmt: skip
                 await self._sleep(AGAIN)
                 continue
-            self._open = {one.id: one for one in [*found, *self._arrived]}
             self.ready = True
+            self._put([*found, *self._early.values()])  # what came or changed meanwhile is the newer
 
     async def _step(self) -> None:
         """Do one thing: decide what a crash left, follow an answer, type what is next, or wait for a change."""
@@ -276,7 +287,9 @@ class MessageQueue:
         assert self._driver is not None
         assert self._observer is not None
         before = [] if left.incarnation is None else await self._ledger.life(left.session_id, left.incarnation)
-        recovery = Recovery(left, self._terms.incarnation, self._driver, self._observer, self._watcher, self._known_ids())
+        recovery = Recovery(
+            left, self._terms.incarnation, self._driver, self._observer, self._watcher, self._known_ids()
+        )
         decided = await recovery.decide(before, self._bell.heard, self._bell.ring_in)
         if isinstance(decided, int):
             await self._delivered(left, decided)
@@ -336,9 +349,7 @@ class MessageQueue:
         self._interrupted.add(one.id)
         await self._driver.interrupt(self._terms.interrupt)
         self._terms.tell("agent.interrupted", {"by": one.sender})
-        await self._sleep(ESCAPE_PAUSE)
-        for key in self._terms.clear:
-            await self._driver.send_raw(key)
+        await self.after_interrupt()
         return True
 
     # -- small things
@@ -348,7 +359,9 @@ class MessageQueue:
 
     def _put(self, changed: Sequence[Delivery]) -> None:
         for one in changed:
-            if one.state in OPEN:
+            if not self.ready:
+                self._early[one.id] = one
+            elif one.state in OPEN:
                 self._open[one.id] = one
             else:
                 self._open.pop(one.id, None)

@@ -55,9 +55,7 @@ class Retention:
     :param clock: the reactor, or a Clock.
     """
 
-    def __init__(
-        self, store: Store, keep: Keep, clear: Callable[[str], Awaitable[None]], clock: IReactorTime
-    ) -> None:
+    def __init__(self, store: Store, keep: Keep, clear: Callable[[str], Awaitable[None]], clock: IReactorTime) -> None:
         self._store, self._keep, self._clear, self._clock = store, keep, clear, clock
         self._work: Deferred[None] | None = None
 

@@ -417,7 +417,10 @@ class Sessions:
         living = self._living.get(session_id)
         if living is None or living.driver is None:
             raise Refusal(SESSION_NOT_RUNNING, session_id=session_id)
+        afterwards = living.companion.interrupting() if living.companion is not None else None
         await interrupt(living.driver, living.interrupt_keys)
+        if afterwards is not None:
+            await afterwards()
         living.tell("agent.interrupted", {"by": principal.user_id})
 
     # -- the server's own life

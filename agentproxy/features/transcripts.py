@@ -28,7 +28,9 @@ class Transcripts:
         self._store = store
         self._sessions = sessions
 
-    async def page(self, caller: Principal, session_id: str, after: int, limit: int, words: Sequence[str]) -> MessagePage:
+    async def page(
+        self, caller: Principal, session_id: str, after: int, limit: int, words: Sequence[str]
+    ) -> MessagePage:
         """Return at most *limit* messages with ids above *after* that hold every one of *words*, in any case.
 
         :raises Refusal: SESSION_NOT_FOUND.

@@ -16,7 +16,7 @@ from enum import Enum
 
 from agentproxy.model.attention import Marks, last_rows
 
-ABOVE = 8
+ABOVE = 12
 """Rows above the question that belong to the prompt: what is to be approved stands there."""
 
 BELOW = 6

@@ -24,7 +24,7 @@ class Ending(Struct, forbid_unknown_fields=True):
     reason: Literal["stopped", "exited", "failed", "expired", "lost"]
     step: str | UnsetType = UNSET
     exit_status: int | UnsetType = UNSET
-    signal: int | UnsetType = UNSET
+    signal: str | UnsetType = UNSET
     output: list[str] | UnsetType = UNSET
 
 

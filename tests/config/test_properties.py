@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
 import yaml
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from agentproxy.config import ConfigError, load
@@ -82,6 +82,7 @@ def loaded(content: bytes, environ: Mapping[str, str] | None = None) -> Any:
 @given(sections(Config))
 def test_any_valid_tree_loads_back_equal(tree: dict[str, Any]) -> None:
     """What was loaded, written as YAML and loaded again, is the same."""
+    assume((tree["sessions"]["isolation"], tree["agent_server_listen"]) != ("user", "unix"))  # do not go together
     first = loaded(yaml.safe_dump(tree, allow_unicode=True).encode()).config
     again = loaded(yaml.safe_dump(tree_of(first), allow_unicode=True).encode()).config
     assert again == first

@@ -94,7 +94,9 @@ def named(one: Route) -> str:
 
 def test_there_are_routes_to_try() -> None:
     """The list is the whole face: it has what everybody knows of it."""
-    assert {"POST /start", "GET /search", "DELETE /sessions/<session_id>", "GET /audit"} <= {named(one) for one in ROUTES}
+    assert {"POST /start", "GET /search", "DELETE /sessions/<session_id>", "GET /audit"} <= {
+        named(one) for one in ROUTES
+    }
 
 
 @pytest.mark.parametrize("one", ROUTES, ids=named)
@@ -110,7 +112,9 @@ def test_somebody_without_a_key_gets_401(one: Route, daemon: GuardedDaemon, sess
 
 
 @pytest.mark.parametrize("one", [one for one in ROUTES if "<session_id>" in one.path], ids=named)
-def test_a_strangers_session_is_like_one_that_does_not_exist(one: Route, daemon: GuardedDaemon, session_id: str) -> None:
+def test_a_strangers_session_is_like_one_that_does_not_exist(
+    one: Route, daemon: GuardedDaemon, session_id: str
+) -> None:
     """Another user gets the answer of an id that nobody has, byte for byte but for the id; the administrator gets further."""
     status, body, _kind = answered(daemon, one.method, filled(one, session_id), "bob")
     nowhere, missing, _kind = answered(daemon, one.method, filled(one, UNKNOWN), "bob")
@@ -198,8 +202,26 @@ def test_what_opened_agentapi_proxy_opens_nothing_here(headers: dict[str, str], 
 def test_a_preflight_and_health_need_no_key(daemon: GuardedDaemon, session_id: str) -> None:
     """A browser and a load balancer ask before they can show a key; what they learn is nothing."""
     ask = {"Origin": "http://localhost:3000", "Access-Control-Request-Method": "DELETE"}
-    for path in (f"/sessions/{session_id}", f"/{session_id}/message", f"/{UNKNOWN}/message", f"/sessions/{session_id}/share"):
+    for path in (
+        f"/sessions/{session_id}",
+        f"/{session_id}/message",
+        f"/{UNKNOWN}/message",
+        f"/sessions/{session_id}/share",
+    ):
         reply = daemon.client.request("OPTIONS", path, headers=ask)
         assert (reply.status, reply.body) == (204, b"")
         assert "X-API-Key" in reply.headers["Access-Control-Allow-Headers"]
     assert daemon.client.get("/health").json() == {"status": "ok"}
+
+
+def test_a_stranger_hears_nothing_on_the_stream_of_everything(daemon: GuardedDaemon, session_id: str) -> None:
+    """What happens to Alice's session is not told to Bob, whose own session's events come."""
+    with daemon.client.events("/events", X_API_Key=KEYS["bob"], Accept="text/event-stream") as stream:
+        assert (
+            daemon.ask("alice", "PATCH", f"/sessions/{session_id}", {"description": "xyzzy-secret again"}).status == 200
+        )
+        bobs = daemon.started("bob")
+        stream.until(lambda event: bobs in event.frame.decode())
+        heard = b"".join(event.frame for event in stream.seen)
+    assert session_id.encode() not in heard
+    assert b"xyzzy" not in heard

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.agent_servers import find_agentapi
 from tests.daemon import Daemon
 from tests.real.stub_model import KEY, StubModel
 from tests.waiting import wait_for
@@ -48,7 +49,7 @@ class Scene:
         (directory / "agentproxy").mkdir()
         given = {"agents": {"codex": {"command": CODEX}}, **options}
         (directory / "agentproxy" / "agentproxy.yaml").write_text(json.dumps(given))
-        path = os.pathsep.join([programs(), os.environ["PATH"]])
+        path = os.pathsep.join(filter(None, [programs(), os.path.dirname(find_agentapi() or ""), os.environ["PATH"]]))
         self.daemon = Daemon(directory, agent_server, {"XDG_CONFIG_HOME": str(directory), "PATH": path})
         self.client = self.daemon.client
 

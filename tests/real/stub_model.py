@@ -7,7 +7,8 @@ everything else                         ``{}``
 ======================================  ========================================
 
 The first line of the message decides (:func:`plan`): ``run COMMAND`` calls the agent's shell tool, ``list N`` answers N lines,
-``slow N`` a word each fifth of a second for N seconds, ``silent`` nothing until the agent goes away, ``error 429`` that status;
+``slow N`` a word each fifth of a second for N seconds, ``pause N``
+two words with N seconds of silence between, ``silent`` nothing until the agent goes away, ``error 429`` that status;
 whatever else is answered with ``You said: ...``. After a tool's result the answer is ``The tool said: ...``. A key other than
 :data:`KEY` is refused with 401.
 """
@@ -51,6 +52,8 @@ def plan(text: str, result: str | None) -> Plan:
         return Plan(status=int(first))
     if word == "silent":
         return Plan(silent=True)
+    if word == "pause" and first.isdecimal():
+        return Plan(pieces=("before ", "after"), pause=float(first))
     if word in ("list", "slow") and first.isdecimal():
         count = int(first)
         if word == "list":
@@ -176,7 +179,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _pieces(self, made: Plan) -> Iterator[str]:
         for piece in made.pieces:
             yield piece
-            if made.pause and self.stub.closing.wait(made.pause):
+            if made.pause and piece != made.pieces[-1] and self.stub.closing.wait(made.pause):
                 return
 
     # the two protocols
@@ -188,9 +191,13 @@ class _Handler(BaseHTTPRequestHandler):
         text = "".join(made.pieces)
         if not asked.get("stream"):
             content = [{"type": "text", "text": text}]
-            return self._json(200, {**head, "content": content, "stop_reason": "end_turn", "stop_sequence": None, "usage": usage})
+            return self._json(
+                200, {**head, "content": content, "stop_reason": "end_turn", "stop_sequence": None, "usage": usage}
+            )
         self._head()
-        self._event("message_start", message={**head, "content": [], "stop_reason": None, "stop_sequence": None, "usage": usage})
+        self._event(
+            "message_start", message={**head, "content": [], "stop_reason": None, "stop_sequence": None, "usage": usage}
+        )
         if made.command and asked.get("tools"):
             call = {"type": "tool_use", "id": f"toolu_{number}", "name": "Bash", "input": {}}
             self._event("content_block_start", index=0, content_block=call)
@@ -214,7 +221,13 @@ class _Handler(BaseHTTPRequestHandler):
         if made.command:
             item = shell_call(asked, made.command, number)
         else:
-            item = {"type": "message", "id": f"msg_{number}", "role": "assistant", "status": "in_progress", "content": []}
+            item = {
+                "type": "message",
+                "id": f"msg_{number}",
+                "role": "assistant",
+                "status": "in_progress",
+                "content": [],
+            }
             self._event("response.output_item.added", output_index=0, item=item)
             for piece in self._pieces(made):
                 self._event(
@@ -225,7 +238,10 @@ class _Handler(BaseHTTPRequestHandler):
         self._event("response.output_item.done", output_index=0, item=item)
         usage = {"input_tokens": 10, "output_tokens": 10, "total_tokens": 20}
         details = {"input_tokens_details": {"cached_tokens": 0}, "output_tokens_details": {"reasoning_tokens": 0}}
-        self._event("response.completed", response={**response, "status": "completed", "output": [item], "usage": {**usage, **details}})
+        self._event(
+            "response.completed",
+            response={**response, "status": "completed", "output": [item], "usage": {**usage, **details}},
+        )
 
 
 def shell_call(asked: dict[str, Any], command: str, number: int) -> dict[str, Any]:
@@ -271,7 +287,9 @@ def responses_last(asked: dict[str, Any]) -> tuple[str, str | None]:
 
 def _side_call(asked: dict[str, Any], text: str) -> bool:
     """Say whether an agent asks for something of its own, such as a title for the talk."""
-    return "messages" in asked and not asked.get("tools") or text.startswith("Generate a concise, single-line task title")
+    return ("messages" in asked and not asked.get("tools")) or text.startswith(
+        "Generate a concise, single-line task title"
+    )
 
 
 def _reminder(text: str) -> bool:

@@ -23,6 +23,7 @@ PATIENT = "import os, time\nwhile not os.path.exists('go'): time.sleep(0.01)\n" 
 
 async def left(kit: Kit) -> Inherited:
     """Let go what a kit has started, and return what the next server finds."""
+    await _turn()  # off the stack of the start that has just told that it is ready
     one = kit.notes.incarnations[1]
     await kit.supervisor.let_go()
     return Inherited(one.pid, one.start_ticks, one.port)
