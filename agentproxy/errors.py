@@ -100,7 +100,10 @@ WRONG_HOST = _kind(
     "wrong_host", 421, "This server is not known by that name", "Add the name to allowed_hosts, or use the address."
 )
 FOREIGN_ORIGIN = _kind(
-    "foreign_origin", 403, "The page's origin may not do this", "Add the origin to allowed_origins, or send a key instead."
+    "foreign_origin",
+    403,
+    "The page's origin may not do this",
+    "Add the origin to allowed_origins, or send a key instead.",
 )
 TOKEN_NOT_FOUND = _kind("token_not_found", 404, "Token not found", "List them with GET /auth/tokens.")
 ACCOUNT_NOT_FOUND = _kind("account_not_found", 404, "Account not found", "List them with GET /auth/accounts.")
@@ -152,7 +155,9 @@ TOO_MANY_STARTS = _kind(
     "too_many_starts", 429, "Too many sessions are waiting to start", "Try again after Retry-After seconds."
 )
 # Messages, approvals and budgets.
-DELIVERY_NOT_FOUND = _kind("delivery_not_found", 404, "Delivery not found", "List them with GET /sessions/ID/deliveries.")
+DELIVERY_NOT_FOUND = _kind(
+    "delivery_not_found", 404, "Delivery not found", "List them with GET /sessions/ID/deliveries."
+)
 DELIVERY_SETTLED = _kind(
     "delivery_settled", 409, "The delivery's state does not allow this", "Look at its state and send a new message."
 )
@@ -173,7 +178,9 @@ APPROVAL_WAITING = _kind(
     "Answer with POST /approvals/ID or raw keys, or queue the message with POST /sessions/ID/messages.",
 )
 RULE_NOT_FOUND = _kind("rule_not_found", 404, "Rule not found", "List them with GET /approvals/rules.")
-BUDGET_SPENT = _kind("budget_spent", 429, "The budget is spent", "Wait for the next period, or ask whoever may lift it.")
+BUDGET_SPENT = _kind(
+    "budget_spent", 429, "The budget is spent", "Wait for the next period, or ask whoever may lift it."
+)
 INTERNAL_ERROR = _kind(
     "internal_error", 500, "Internal server error", "The server's log has the reason; tell an administrator."
 )

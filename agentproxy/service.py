@@ -95,7 +95,9 @@ class Daemon(Service):
     :param load: reads the configuration again; blocks.
     """
 
-    def __init__(self, load: Callable[[], Loaded], loaded: Loaded, reactor: Any, observer: logs.Log | None = None) -> None:
+    def __init__(
+        self, load: Callable[[], Loaded], loaded: Loaded, reactor: Any, observer: logs.Log | None = None
+    ) -> None:
         self._load = load
         self._loaded = loaded
         self._observer = observer
@@ -296,7 +298,9 @@ class Daemon(Service):
         except ValueError as error:
             raise CannotStart(f"auth.static: {error}") from error
         admission.message_guard = attendance.guard
-        self._measures = measures = Measures(self._reactor, sessions.living, [self._gateway_numbers, self._store_numbers])
+        self._measures = measures = Measures(
+            self._reactor, sessions.living, [self._gateway_numbers, self._store_numbers]
+        )
         store.on_commit(measures.committed)
         measures.start()
         operations = Operations(
@@ -306,11 +310,23 @@ class Daemon(Service):
         self._history = history = History(store, sessions, cors, self._reactor, config.gateway.keepalive)
         history.start()
         documents = Documents()
-        parts = [Xapi(sessions, attendance.starts), operations, *attendance.parts, *history.parts, *guard.parts(), documents]
+        parts = [
+            Xapi(sessions, attendance.starts),
+            operations,
+            *attendance.parts,
+            *history.parts,
+            *guard.parts(),
+            documents,
+        ]
         documents.face = face = Face(parts, guard.identify)
         root = Root(face.app.resource(), lambda uri: session_id_of(uri) is not None, cors)
         self._front = FrontFactory(
-            Site(root, logFormatter=access_line), admission, options, cors, self._reactor, credentials=guard.credentials()
+            Site(root, logFormatter=access_line),
+            admission,
+            options,
+            cors,
+            self._reactor,
+            credentials=guard.credentials(),
         )
         guard.watch(self._front)
         root.proxy = SessionProxyResource(self._front.relay)
@@ -418,7 +434,6 @@ class Daemon(Service):
             await self._store.close()
         if self._lock is not None:
             self._lock.close()
-
 
     async def _close_sessions(self, sessions: Sessions) -> None:
         killing = self._reactor.callLater(self._config.sessions.shutdown_grace, sessions.kill_all)

@@ -1,6 +1,6 @@
 """How long a server takes to go on with the sessions of the one before it, which was killed.
 
-    python scripts/bench_adoption.py --sessions 200
+python scripts/bench_adoption.py --sessions 200
 """
 
 from __future__ import annotations

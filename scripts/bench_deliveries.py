@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Queued messages over many sessions of a fast fake agent: each typed once and in order, and how soon when idle.
 
-``python scripts/bench_deliveries.py [--sessions 10] [--messages 10] [--idle 20]``; the full measure is 100 sessions and 100 messages each.
+``python scripts/bench_deliveries.py [--sessions 10] [--messages 10] [--idle 20]``; the full measure is 100
+sessions and 100 messages each.
 The agents' own logs decide what was typed. A turn takes at least the two seconds after which an agent server calls its agent quiet.
 """
 

@@ -118,7 +118,12 @@ def run(program: list[str], height: int, *fake: object) -> Iterator[Running]:
         argv += fake_command(*map(str, fake)) if not isinstance(fake[0], list) else fake[0]
         began = time.monotonic()
         process = subprocess.Popen(
-            argv, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+            argv,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
         )
         running = Running(process, port, 0.0)
         try:

@@ -73,7 +73,9 @@ class Forks:
 def alone(argv: list[str], directory: Path) -> int:
     """Run a program and return its process id."""
     with (directory / "log").open("ab") as log:
-        return subprocess.Popen(argv, cwd=directory, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True).pid
+        return subprocess.Popen(
+            argv, cwd=directory, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+        ).pid
 
 
 def free_port() -> int:

@@ -72,7 +72,18 @@ def wrk(proxy: Proxy, seconds: float, connections: int = 32, varying: bool = Fal
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
         script.write("\n".join(lines))
         script.flush()
-        words = ["taskset", "-c", LOAD_CPU, "wrk", "-t1", f"-c{connections}", f"-d{round(seconds)}s", "-s", script.name, url]
+        words = [
+            "taskset",
+            "-c",
+            LOAD_CPU,
+            "wrk",
+            "-t1",
+            f"-c{connections}",
+            f"-d{round(seconds)}s",
+            "-s",
+            script.name,
+            url,
+        ]
         before = proxy.cpu()
         said = subprocess.run(words, check=True, capture_output=True, text=True, timeout=120).stdout
         spent = proxy.cpu() - before
@@ -104,7 +115,11 @@ def requests(table: list[Proxy], seconds: float, rounds: int) -> dict[str, Cells
 
 def latency(table: list[Proxy], seconds: float, rounds: int) -> dict[str, Cells]:
     """Latency at 1000 requests a second."""
-    rows: dict[str, Cells] = {"latency at 1000/s, p50 ms": {}, "latency at 1000/s, p99 ms": {}, "CPU us/request at 1000/s": {}}
+    rows: dict[str, Cells] = {
+        "latency at 1000/s, p50 ms": {},
+        "latency at 1000/s, p99 ms": {},
+        "CPU us/request at 1000/s": {},
+    }
     for proxy in table:
         said = []
         before = proxy.cpu()
@@ -127,7 +142,9 @@ def streams(table: list[Proxy], seconds: float, counts: tuple[int, ...] = (1000,
         for proxy in table:
             at_rest = rest[proxy.name]
             process = subprocess.Popen(
-                load("sse", proxy.port, prefix(proxy, "streams"), count, seconds), stdin=subprocess.PIPE, stdout=subprocess.PIPE
+                load("sse", proxy.port, prefix(proxy, "streams"), count, seconds),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
             )
             assert process.stdout is not None
             assert process.stdin is not None
@@ -202,7 +219,9 @@ def table_sizes(ours: Proxy, ports: tuple[int, int], seconds: float, rounds: int
     finally:
         for proxy in made:
             proxy.stop()
-    return {"CPU us/request by routes (gateway alone)": {name: statistics.median(cells) for name, cells in seen.items()}}
+    return {
+        "CPU us/request by routes (gateway alone)": {name: statistics.median(cells) for name, cells in seen.items()}
+    }
 
 
 def show(rows: dict[str, Cells], names: list[str]) -> None:
@@ -280,7 +299,9 @@ def main() -> None:
         raise SystemExit("bench gateway: wrk is missing: apt-get install wrk")
     with tempfile.TemporaryDirectory(prefix="bench-gateway-") as made:
         try:
-            rows = measure(Path(made), set(options.rows.split(",")), options.seconds, options.rounds, options.beside_nginx)
+            rows = measure(
+                Path(made), set(options.rows.split(",")), options.seconds, options.rounds, options.beside_nginx
+            )
         except Missing as missing:
             raise SystemExit(f"bench gateway: a peer is missing: {missing}") from None
     if options.json:

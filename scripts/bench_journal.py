@@ -82,7 +82,13 @@ async def lists(store: Store, count: int) -> None:
     for start in range(0, count, 1000):
         ended = [
             Session(
-                f"s{n:07}", f"user{n % 50}", "demo", Phase.ENDED, NOW + timedelta(seconds=n), NOW, tags={"n": str(n % 9)}
+                f"s{n:07}",
+                f"user{n % 50}",
+                "demo",
+                Phase.ENDED,
+                NOW + timedelta(seconds=n),
+                NOW,
+                tags={"n": str(n % 9)},
             )
             for n in range(start, min(start + 1000, count))
         ]

@@ -146,12 +146,14 @@ def _spawned(daemon: Daemon, session_id: str) -> tuple[list[str], dict[str, str]
     for process in psutil.Process(daemon.process.pid).children(recursive=True):
         with contextlib.suppress(psutil.Error):
             argv, environment = process.cmdline(), process.environ()
-            if environment.get("AGENTPROXY_SESSION_ID") == session_id and any(part.startswith("--port=") for part in argv):
+            if environment.get("AGENTPROXY_SESSION_ID") == session_id and any(
+                part.startswith("--port=") for part in argv
+            ):
                 return argv, environment
     raise SystemExit("the agent server of the session is not in the process table with its own argv")
 
 
-def _command(daemon: Daemon, agentapi: str | None, session_id: str) -> tuple[list[str], dict[str, str]]:
+def _command(daemon: Daemon, session_id: str) -> tuple[list[str], dict[str, str]]:
     """Return what starts the same agent server by hand; a forked one has no argv of its own, so it is made."""
     try:
         return _spawned(daemon, session_id)
@@ -162,10 +164,10 @@ def _command(daemon: Daemon, agentapi: str | None, session_id: str) -> tuple[lis
         return [sys.executable, "-m", "agentproxy.embedded", "server", *flags, *files, "--", *agent], dict(os.environ)
 
 
-def compare(daemon: Daemon, agentapi: str | None, rounds: int) -> None:
+def compare(daemon: Daemon, rounds: int) -> None:
     """Start by POST /start and by hand, in turns."""
     _status, first = daemon.ask("POST", "/start", {})
-    argv, environment = _command(daemon, agentapi, first["session_id"])
+    argv, environment = _command(daemon, first["session_id"])
     daemon.ask("DELETE", f"/sessions/{first['session_id']}")
     by_us: list[float] = []
     by_them: list[float] = []
@@ -232,7 +234,9 @@ def at_once(daemon: Daemon, count: int) -> None:
         begin = time.perf_counter()
         list(pool.map(lambda one: daemon.ask("DELETE", f"/sessions/{one[2].get('session_id')}"), answers))
     left = len(psutil.Process(daemon.process.pid).children(recursive=True))
-    print(f"{daemon.kind}: all deleted in {time.perf_counter() - begin:.1f} s, {left} child processes of the daemon left")
+    print(
+        f"{daemon.kind}: all deleted in {time.perf_counter() - begin:.1f} s, {left} child processes of the daemon left"
+    )
 
 
 def main() -> None:
@@ -249,7 +253,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory(prefix="bench-start-") as name:
             daemon = Daemon(Path(name), kind, agentapi)
             try:
-                compare(daemon, agentapi, rounds)
+                compare(daemon, rounds)
                 at_once(daemon, count)
             finally:
                 daemon.stop()

@@ -25,7 +25,9 @@ class Daemon:
     :param settings: further environment of the daemon, such as ``AGENTPROXY_SESSIONS_MAX_QUEUED``.
     """
 
-    def __init__(self, directory: Path, agent_server: str = "embedded", settings: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, directory: Path, agent_server: str = "embedded", settings: Mapping[str, str] | None = None
+    ) -> None:
         agentapi = find_agentapi()
         if agent_server == "agentapi" and agentapi is None:
             pytest.skip("the real agentapi is neither on PATH nor in ../shared/bin")

@@ -60,9 +60,7 @@ def test_an_init_reaps_and_the_command_is_the_documented_one() -> None:
     assert (entry[0], entry[-1], command) == ("tini", "agentproxy", ["server"])
     installed = " ".join(arguments for name, arguments in FINAL if name == "RUN").split()
     assert {"tini", "git", "python3", "bash", "openssh-client", "ca-certificates", "util-linux"} <= set(installed)
-    done = subprocess.run(
-        [*PROGRAM, *command, "--help"], cwd=ROOT, capture_output=True, text=True, timeout=60
-    )
+    done = subprocess.run([*PROGRAM, *command, "--help"], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
 
 

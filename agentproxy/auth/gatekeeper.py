@@ -91,7 +91,11 @@ class Gatekeeper:
         return Refusal(UNAUTHENTICATED) if quiet else self._nobody(shown, asking, fallback)
 
     async def _ask(
-        self, later: list[tuple[Credential, Later]], shown: Sequence[Credential], asking: Asking, fallback: Refusal | None
+        self,
+        later: list[tuple[Credential, Later]],
+        shown: Sequence[Credential],
+        asking: Asking,
+        fallback: Refusal | None,
     ) -> Principal | Refusal:
         for credential, one in later:
             answer = await one.decided()
@@ -111,7 +115,9 @@ class Gatekeeper:
         if sent is None:
             return False
         origin, host = sent.decode("latin-1"), (asking.get(b"host") or b"").decode("latin-1").lower()
-        own = {f"https://{host}"} if self.is_secure(asking) else {f"http://{host}", f"https://{host}"}  # TLS may end before us
+        own = (
+            {f"https://{host}"} if self.is_secure(asking) else {f"http://{host}", f"https://{host}"}
+        )  # TLS may end before us
         return origin.lower() in own or self.rules.cors.allows(origin)
 
     def _nobody(self, shown: Sequence[Credential], asking: Asking, fallback: Refusal | None) -> Refusal:

@@ -27,7 +27,15 @@ AT_ONCE = 3
 MOST_PAGES = 50
 PAGE = 100
 TIMEOUT = 30.0
-_BROKEN = (ConnectError, ConnectionClosed, DNSLookupError, ResponseFailed, PartialDownloadError, CancelledError, OSError)
+_BROKEN = (
+    ConnectError,
+    ConnectionClosed,
+    DNSLookupError,
+    ResponseFailed,
+    PartialDownloadError,
+    CancelledError,
+    OSError,
+)
 _NEXT = re.compile(r'rel="?next"?')
 
 
@@ -131,7 +139,9 @@ class GitHub:
             "User-Agent": "agentproxy",
         }
         try:
-            answer = await self._treq.get(self._base + path, headers=headers, timeout=self._timeout, allow_redirects=False)
+            answer = await self._treq.get(
+                self._base + path, headers=headers, timeout=self._timeout, allow_redirects=False
+            )
             body = await self._treq.content(answer)
         except _BROKEN as error:
             raise GitHubUnavailable(f"GitHub does not answer: {error}") from None

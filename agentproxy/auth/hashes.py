@@ -74,7 +74,9 @@ def scrypt_of(text: str) -> Scrypt:
         salt, made = (base64.b64decode(part, validate=True) for part in parts[4:])
     except (ValueError, binascii.Error):
         raise ValueError("expected scrypt:N:R:P:SALT:HASH with salt and hash in base64") from None
-    if not (2 <= n <= 1 << 17 and n & (n - 1) == 0 and 1 <= r <= 32 and 1 <= p <= 8 and len(salt) >= 8 and len(made) >= 16):
+    if not (
+        2 <= n <= 1 << 17 and n & (n - 1) == 0 and 1 <= r <= 32 and 1 <= p <= 8 and len(salt) >= 8 and len(made) >= 16
+    ):
         raise ValueError("expected scrypt with N a power of 2 up to 131072, R up to 32, P up to 8, and a salt")
     if 128 * n * r > _MEMORY - (1 << 20):
         raise ValueError("expected scrypt that takes less than 127 MiB")
@@ -85,4 +87,6 @@ def strong(key: str) -> str:
     """Return the scrypt form of a key for a file; blocks for the time that scrypt takes."""
     salt = os.urandom(16)
     made = _scrypt(key, salt, *_COST, 32)
-    return f"scrypt:{_COST[0]}:{_COST[1]}:{_COST[2]}:{base64.b64encode(salt).decode()}:{base64.b64encode(made).decode()}"
+    return (
+        f"scrypt:{_COST[0]}:{_COST[1]}:{_COST[2]}:{base64.b64encode(salt).decode()}:{base64.b64encode(made).decode()}"
+    )

@@ -69,7 +69,11 @@ class Identity:
         self.roles = roles_of(config)
         self.registry = Registry(self._identity_store, self.roles, around.changed)
         self.static = StaticKeys(self._entries, self.roles, around.changed)
-        known: dict[str, Authenticator] = {"token": self.registry.tokens, "session": self.registry.logins, **(others or {})}
+        known: dict[str, Authenticator] = {
+            "token": self.registry.tokens,
+            "session": self.registry.logins,
+            **(others or {}),
+        }
         if config.auth.static.enabled:
             known["static"] = self.static
         self.gatekeeper = Gatekeeper(
@@ -142,7 +146,12 @@ class Identity:
     async def first_administrator(self) -> str | None:
         """Return the secret of a new administrator when authentication is on and nobody could log in, else None."""
         auth = self._config.auth
-        if not auth.enabled or len(self.registry.tokens) or auth.github.enabled or (auth.static.enabled and len(self.static)):
+        if (
+            not auth.enabled
+            or len(self.registry.tokens)
+            or auth.github.enabled
+            or (auth.static.enabled and len(self.static))
+        ):
             return None
         if self.registry.account(FIRST) is None:
             await self.registry.add_account(FIRST, role="admin", by=SERVER.user_id)
@@ -157,7 +166,9 @@ class Identity:
         where = ", ".join(places)
         if not self._config.auth.enabled:
             return f"Authentication is off: whoever reaches {where} is the local administrator and may do everything"
-        keys = f"{len(self.static)} static keys, {len(self.registry.tokens)} tokens, {len(self.registry.logins)} log-ins"
+        keys = (
+            f"{len(self.static)} static keys, {len(self.registry.tokens)} tokens, {len(self.registry.logins)} log-ins"
+        )
         return f"Authentication is on at {where}: {keys} open; everybody else gets 401"
 
 
@@ -187,7 +198,10 @@ def entries_of(options: StaticOptions) -> list[StaticKey]:
     """
     if options.keys_file is not None:
         return keys_of_file(options.keys_file)
-    return [StaticKey(one.key, one.user_id, one.role, one.permissions, one.expires_at, one.teams) for one in options.api_keys]
+    return [
+        StaticKey(one.key, one.user_id, one.role, one.permissions, one.expires_at, one.teams)
+        for one in options.api_keys
+    ]
 
 
 def _per_minute(count: int) -> Rate | None:

@@ -159,7 +159,9 @@ class Oidc:
             found = await self._get(self._issuer.rstrip("/") + "/.well-known/openid-configuration")
             if not isinstance(found, dict) or found.get("issuer") != self._issuer:
                 raise Refusal(LOGIN_UNAVAILABLE, "the provider's document names another issuer")
-            if missing := [name for name in ("authorization_endpoint", "token_endpoint", "jwks_uri") if name not in found]:
+            if missing := [
+                name for name in ("authorization_endpoint", "token_endpoint", "jwks_uri") if name not in found
+            ]:
                 raise Refusal(LOGIN_UNAVAILABLE, f"the provider's document has no {', '.join(missing)}")
             self._known = (self._now(), found)
         return self._known[1]

@@ -108,7 +108,9 @@ class Reader:
         values = tuple(map(asking.get, self._names))
         found = self._read.get(values)
         if found is None:
-            read = (self._one(name, value) for name, value in zip(self._names, values, strict=True) if value is not None)
+            read = (
+                self._one(name, value) for name, value in zip(self._names, values, strict=True) if value is not None
+            )
             found = tuple(one for one in read if one is not None)
             if len(self._read) >= _REMEMBERED:
                 self._read.clear()

@@ -29,7 +29,11 @@ class Watch:
     log = Logger()
 
     def __init__(
-        self, version: Callable[[], Awaitable[object]], read: Callable[[], Awaitable[None]], what: str, clock: IReactorTime
+        self,
+        version: Callable[[], Awaitable[object]],
+        read: Callable[[], Awaitable[None]],
+        what: str,
+        clock: IReactorTime,
     ) -> None:
         self._version = version
         self._read = read

@@ -263,7 +263,9 @@ class Client:
         connection = self._connection(call.patience)
         with contextlib.closing(connection):
             try:
-                connection.request(call.method, self._url.path.rstrip("/") + call.target, call.content, self._headers(call))
+                connection.request(
+                    call.method, self._url.path.rstrip("/") + call.target, call.content, self._headers(call)
+                )
                 answer = connection.getresponse()
             except (OSError, http.client.HTTPException) as error:
                 raise Unreachable(f"{self._url.netloc} does not answer: {error}") from error
@@ -304,6 +306,3 @@ def _chunk(answer: http.client.HTTPResponse) -> bytes:
         return answer.read1(65536)
     except (OSError, http.client.HTTPException) as error:
         raise Unreachable(f"the stream broke off: {error}") from error
-
-
-

@@ -25,7 +25,9 @@ from agentproxy.store.audit import AuditStore
 from agentproxy.store.identity import IdentityStore
 
 Work = Callable[[Config, Store], Awaitable[int]]
-_CONFIG = click.option("-c", "--config", "file", metavar="FILE", help="The server's configuration; looked for as it does.")
+_CONFIG = click.option(
+    "-c", "--config", "file", metavar="FILE", help="The server's configuration; looked for as it does."
+)
 
 
 def _with_store(file: str | None, work: Work) -> None:

@@ -42,8 +42,12 @@ def talks(command: F) -> Any:
     What the server refuses ends the command with 1 and the server's sentence on stderr.
     """
 
-    @click.option("--url", envvar="AGENTPROXY_URL", help="Address of the server [default: that of `login`, or " + DEFAULT + "].")
-    @click.option("--key", envvar="AGENTPROXY_KEY", help="API key or token; better kept by `login` or in AGENTPROXY_KEY.")
+    @click.option(
+        "--url", envvar="AGENTPROXY_URL", help="Address of the server [default: that of `login`, or " + DEFAULT + "]."
+    )
+    @click.option(
+        "--key", envvar="AGENTPROXY_KEY", help="API key or token; better kept by `login` or in AGENTPROXY_KEY."
+    )
     @click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
     @wraps(command)
     def run(url: str | None, key: str | None, as_json: bool, **arguments: Any) -> Any:

@@ -98,7 +98,9 @@ def agents(config: Config) -> Iterator[Finding]:
         keys = [name for name in agent.needs if name.endswith(("_KEY", "_TOKEN"))]
         said = version(program)
         if keys and not any(os.environ.get(name) for name in keys):
-            advice = f"Set one of {', '.join(keys)} for the server, or let requests bring one, or log in within its HOME."
+            advice = (
+                f"Set one of {', '.join(keys)} for the server, or let requests bring one, or log in within its HOME."
+            )
             yield Finding("note", f"agent {agent.name}", f"{said}; no key in the environment", advice)
         else:
             yield Finding("ok", f"agent {agent.name}", said)
@@ -112,7 +114,9 @@ def agents(config: Config) -> Iterator[Finding]:
 def version(program: str) -> str:
     """Return what a program says of its version, in one line."""
     try:
-        done = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=10, stdin=subprocess.DEVNULL)
+        done = subprocess.run(
+            [program, "--version"], capture_output=True, text=True, timeout=10, stdin=subprocess.DEVNULL
+        )
     except (OSError, subprocess.SubprocessError) as error:
         return f"found, but `{program} --version` fails: {error}"
     lines = (done.stdout or done.stderr).strip().splitlines()
@@ -129,12 +133,18 @@ def agent_server(config: Config) -> Finding:
         advice = "It listens on all interfaces and asks nobody: fence its ports, or set agent_server: embedded."
         return Finding("note", "agent server", version(command), advice)
     known = agent_servers.embedded_exists()
-    return Finding("ok" if known else "bad", "agent server", "embedded" if known else "the embedded one is not installed")
+    return Finding(
+        "ok" if known else "bad", "agent server", "embedded" if known else "the embedded one is not installed"
+    )
 
 
 def programs() -> Iterator[Finding]:
     """Yield the programs that sessions use."""
-    for name, use in (("git", "cloning repositories"), ("bash", "start-up scripts"), ("setsid", "cloning repositories")):
+    for name, use in (
+        ("git", "cloning repositories"),
+        ("bash", "start-up scripts"),
+        ("setsid", "cloning repositories"),
+    ):
         if shutil.which(name) is None:
             yield Finding("bad", name, f"is not on PATH; needed for {use}", f"Install {name}.")
 
@@ -143,14 +153,18 @@ def directory(path: Path) -> Finding:
     """Say whether the data directory can be used, and whether others can read it."""
     above = next(one for one in (path, *path.parents) if one.exists())
     if not os.access(above, os.W_OK | os.X_OK):
-        return Finding("bad", "data directory", f"{path} cannot be made or written", "Change its owner, or set data_dir.")
+        return Finding(
+            "bad", "data directory", f"{path} cannot be made or written", "Change its owner, or set data_dir."
+        )
     if path.exists() and path.stat().st_mode & 0o077:
         return Finding("note", "data directory", f"{path} can be entered by others", f"chmod 700 {path}")
     try:
         with tempfile.NamedTemporaryFile(dir=above):
             return Finding("ok", "data directory", str(path))
     except OSError as error:
-        return Finding("bad", "data directory", f"{path} cannot be written: {error.strerror}", "Change it, or set data_dir.")
+        return Finding(
+            "bad", "data directory", f"{path} cannot be written: {error.strerror}", "Change it, or set data_dir."
+        )
 
 
 def disk(path: Path) -> Finding:
@@ -158,7 +172,9 @@ def disk(path: Path) -> Finding:
     above = next(one for one in (path, *path.parents) if one.exists())
     free = shutil.disk_usage(above).free
     said = f"{free / (1 << 30):.1f} GiB free"
-    return Finding("ok" if free > FREE_DISK else "bad", "disk", said, "" if free > FREE_DISK else "Make room; writes will fail.")
+    return Finding(
+        "ok" if free > FREE_DISK else "bad", "disk", said, "" if free > FREE_DISK else "Make room; writes will fail."
+    )
 
 
 def listening(config: Config) -> Finding:
@@ -227,7 +243,9 @@ def running(config: Config) -> Iterator[Finding]:
         return
     clock = _answers(config)
     if clock is None:
-        yield Finding("note", "server", f"none answers at {config.listen}:{config.port}", "Start one: agentproxy server")
+        yield Finding(
+            "note", "server", f"none answers at {config.listen}:{config.port}", "Start one: agentproxy server"
+        )
         return
     yield Finding("ok", "server", f"one answers at {config.listen}:{config.port}")
     if abs(clock - time.time()) > 5:

@@ -30,7 +30,9 @@ def helpers() -> None:
 @helpers.command("generate-token")
 @click.option("--output-path", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The keys_file.")
 @click.option("--user-id", required=True, help="The user that the key stands for.")
-@click.option("--role", type=click.Choice(list(PERMISSIONS)), default="user", show_default=True, help="The user's role.")
+@click.option(
+    "--role", type=click.Choice(list(PERMISSIONS)), default="user", show_default=True, help="The user's role."
+)
 @click.option("--permissions", help="Comma-separated, in place of the role's.")
 @click.option("--expiry-days", type=int, default=365, show_default=True, help="0 is never.")
 @click.option("--key-prefix", default="ap", show_default=True, help="What the key begins with.")

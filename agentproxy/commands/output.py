@@ -16,7 +16,14 @@ from agentproxy.client import Refused
 from agentproxy.client.results import Event, Session
 
 _JSON: ContextVar[bool] = ContextVar("json", default=False)
-COLOURS = {"ready": "green", "starting": "yellow", "queued": "yellow", "stopping": "yellow", "failed": "red", "lost": "red"}
+COLOURS = {
+    "ready": "green",
+    "starting": "yellow",
+    "queued": "yellow",
+    "stopping": "yellow",
+    "failed": "red",
+    "lost": "red",
+}
 
 
 def as_json(wanted: bool) -> None:

@@ -49,7 +49,9 @@ def described(session: Session) -> Iterator[str]:
 @click.argument("message", required=False)
 @click.option("-a", "--agent", help="Agent from the catalogue; the server's default when missing.")
 @click.option("-r", "--repository", help="Repository to clone: owner/name or a URL, #branch behind it.")
-@click.option("-e", "--env", "environment", multiple=True, callback=pairs, metavar="NAME=VALUE", help="Variable of the session.")
+@click.option(
+    "-e", "--env", "environment", multiple=True, callback=pairs, metavar="NAME=VALUE", help="Variable of the session."
+)
 @click.option("-t", "--tag", "tags", multiple=True, callback=pairs, metavar="NAME=VALUE", help="Label of the session.")
 @click.option("-d", "--description", help="Title.")
 @click.option("--user", "user_id", help="Start it for another user.")

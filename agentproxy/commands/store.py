@@ -24,7 +24,9 @@ def store() -> None:
 def _on_store(command: F) -> Any:
     """Give a command the option ``--config`` and, first, the configuration."""
 
-    @click.option("-c", "--config", "file", metavar="FILE", help="The file; looked for as the server does when missing.")
+    @click.option(
+        "-c", "--config", "file", metavar="FILE", help="The file; looked for as the server does when missing."
+    )
     @wraps(command)
     def run(file: str | None, **arguments: Any) -> None:
         from agentproxy.daemon import load_here

@@ -30,7 +30,9 @@ def send(client: Client, session: str, message: str | None, wait: str | None, in
     """Queue a MESSAGE (or stdin) for the agent and say what became of it."""
     at = "interrupt" if interrupt else None
     delivery = client.send(find(client, session), _text(message), wait=wait, at=at)
-    output.show(delivery, [f"{delivery.delivery_id}  {delivery.state}" + (f": {delivery.reason}" if delivery.reason else "")])
+    output.show(
+        delivery, [f"{delivery.delivery_id}  {delivery.state}" + (f": {delivery.reason}" if delivery.reason else "")]
+    )
 
 
 @click.command()

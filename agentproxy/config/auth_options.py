@@ -103,7 +103,9 @@ class OidcOptions:
     issuer: str | None = option(None, "Address of the provider; its `/.well-known/openid-configuration` is read.")
     name: str = option("Single sign-on", "What people call the provider.")
     client_id: str | None = option(None, "Client id that the provider gave.")
-    client_secret: str | None = option(None, "Client secret that the provider gave; none for a public client.", secret=True)
+    client_secret: str | None = option(
+        None, "Client secret that the provider gave; none for a public client.", secret=True
+    )
     scope: str = option("openid profile email", "Scopes that are asked for.")
     user_claim: str = option(
         "preferred_username", "Claim that becomes the user's name; `sub` when the token does not have it.",

@@ -1,6 +1,5 @@
 """Options about approvals, budgets and the end of sessions that nobody uses."""
 
-
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -27,10 +26,16 @@ class CullingOptions:
     """When sessions end by themselves. A session that works or waits for a person is not idle."""
 
     idle_timeout: float | None = option(
-        None, "Without a message, an answer or a key, then the session ends; never when missing.", unit="seconds", **COUNT
+        None,
+        "Without a message, an answer or a key, then the session ends; never when missing.",
+        unit="seconds",
+        **COUNT,
     )
     max_age: float | None = option(
-        None, "Since the session was ready, then it ends, also in mid-turn; never when missing.", unit="seconds", **COUNT
+        None,
+        "Since the session was ready, then it ends, also in mid-turn; never when missing.",
+        unit="seconds",
+        **COUNT,
     )
     ended_retention: float | None = option(
         None, "After its end a session leaves the lists; never when missing.", unit="seconds", **COUNT
@@ -74,7 +79,7 @@ class BudgetOptions:
 
     subject: str = required("`session`, `user` or `team` for each of them, or one by name: `user alice`.")
     measure: Literal["turns", "minutes", "starts"] = required("Messages typed, minutes of work, or sessions started.")
-    limit: int = required("How many in a period; at 80 % an event tells it, at 100 % messages wait and starts are refused.")
+    limit: int = required(
+        "How many in a period; at 80 % an event tells it, at 100 % messages wait and starts are refused."
+    )
     per: Literal["day", "month", "all"] = option("all", "The period, in UTC; `all` is for ever.")
-
-

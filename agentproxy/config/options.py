@@ -176,7 +176,8 @@ class Config:
         danger="`agentapi` listens on all interfaces and asks nobody: fence its ports.",
     )
     agent_server_listen: Literal["tcp", "unix"] = option(
-        "tcp", "How our own agent server listens: `tcp` on a leased port of loopback, `unix` on a socket in `runtime_dir`."
+        "tcp",
+        "How our own agent server listens: `tcp` on a leased port of loopback, `unix` on a socket in `runtime_dir`.",
     )
     agentapi_command: str = option("agentapi", "Name or path of the `agentapi` program.")
     default_agent: str = option("auto", "Agent of a request that names none; `auto`: the first on PATH, else `demo`.")

@@ -26,7 +26,8 @@ class AgentOptions:
     interrupt: tuple[str, ...] | None = option(None, "Keys that interrupt it, as typed.")
     resume: tuple[str, ...] | None = option(None, "Arguments that continue its last conversation.")
     marks: Mapping[str, tuple[str, ...]] = option(
-        NOTHING, "Regular expressions over the last rows of its screen, by what they show; docs/attention.md names them."
+        NOTHING,
+        "Regular expressions over the last rows of its screen, by what they show; docs/attention.md names them.",
     )
     allow: tuple[str, ...] | None = option(None, "Keys that say yes to an approval that it wants.")
     deny: tuple[str, ...] | None = option(None, "Keys that say no to it.")

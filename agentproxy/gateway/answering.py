@@ -22,7 +22,19 @@ class Answering:
     :ivar poisoned: bytes came after it that belong to no request.
     """
 
-    __slots__ = ("_bare", "_body", "_events", "_held", "_memory", "_method", "_options", "done", "head", "interim", "poisoned")
+    __slots__ = (
+        "_bare",
+        "_body",
+        "_events",
+        "_held",
+        "_memory",
+        "_method",
+        "_options",
+        "done",
+        "head",
+        "interim",
+        "poisoned",
+    )
 
     def __init__(self, options: GatewayOptions, memory: Memory, method: bytes, bare: bool) -> None:
         self.head: AnswerHead | None = None
@@ -106,5 +118,3 @@ class Answering:
         if body is None or not body.between or (body.tail and not body.tail.endswith((b"\n\n", b"\r\n\r\n", b"\r\r"))):
             return b""
         return b"%x\r\n%s\r\n" % (len(COMMENT), COMMENT) if body.chunked else COMMENT
-
-

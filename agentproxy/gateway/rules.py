@@ -156,7 +156,9 @@ def _passed(head: Head, credentials: CredentialRules, upgrade: bool) -> bytes:
 def _framing(fields: Fields) -> bytes:
     if fields.framing is None:
         return b""
-    return b"Transfer-Encoding: chunked\r\n" if fields.framing == CHUNKED else b"Content-Length: %d\r\n" % fields.framing
+    return (
+        b"Transfer-Encoding: chunked\r\n" if fields.framing == CHUNKED else b"Content-Length: %d\r\n" % fields.framing
+    )
 
 
 def request_for_agent(

@@ -113,7 +113,9 @@ def _gone(session: Session, finding: Gone) -> Verdict:
     if record is not None and not (finding.rebooted and record.stopped):
         sentence = f"the agent server ended while this server was away: {record.exit.sentence()}"
         return Verdict(Course.END, Ending(EndReason.EXITED, sentence, exit=record.exit))
-    why = "the machine was started anew" if finding.rebooted else "it ended while this server was away, nothing says how"
+    why = (
+        "the machine was started anew" if finding.rebooted else "it ended while this server was away, nothing says how"
+    )
     course = Course.RESUME if session.options.get(RESTART) == "resume" else Course.END
     return Verdict(course, Ending(EndReason.LOST, why))
 

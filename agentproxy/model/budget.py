@@ -64,7 +64,9 @@ class Level:
     def sentence(self) -> str:
         """Return why something is held."""
         when = {"all": ""}.get(self.account.period, f" of {self.account.period}")
-        return f"the budget of {self.account.subject} is spent: {self.used} of {self.limit} {self.account.measure}{when}"
+        return (
+            f"the budget of {self.account.subject} is spent: {self.used} of {self.limit} {self.account.measure}{when}"
+        )
 
 
 def period(per: str, now: datetime) -> str:
@@ -78,7 +80,9 @@ def subjects(session_id: str | None, owner: str, team: str | None) -> tuple[str,
     return tuple(filter(None, named))
 
 
-def applying(budgets: Iterable[Budget], paying: Iterable[str], measure: str, now: datetime) -> list[tuple[Account, int]]:
+def applying(
+    budgets: Iterable[Budget], paying: Iterable[str], measure: str, now: datetime
+) -> list[tuple[Account, int]]:
     """Return each account with its limit that something of *measure* is counted on; a named budget goes before a general one."""
     found: dict[Account, tuple[bool, int]] = {}
     for one in budgets:

@@ -137,7 +137,10 @@ def find(delivery: Delivery, transcript: Iterable[Message], known: frozenset[int
         (
             one
             for one in transcript
-            if one.role == "user" and one.id > delivery.base and one.id not in known and same_text(one.content, delivery.text)
+            if one.role == "user"
+            and one.id > delivery.base
+            and one.id not in known
+            and same_text(one.content, delivery.text)
         ),
         None,
     )

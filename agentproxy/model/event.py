@@ -152,7 +152,9 @@ _kind(
     subject="what is to be approved, where it can be told",
     by="who answered, or empty",
 )
-_kind("session.expiring", "The session will be ended soon.", reason="`idle` or `max_age`", at="when", seconds="until then")
+_kind(
+    "session.expiring", "The session will be ended soon.", reason="`idle` or `max_age`", at="when", seconds="until then"
+)
 _kind(
     "budget",
     "A budget is nearly spent, spent, or lifted.",

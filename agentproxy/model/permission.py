@@ -1,7 +1,8 @@
 """Who may do what: the one place that answers "may P do V to this session, and because of what".
 
-A permission is ``verb:reach``. ``session.*`` is every verb of sessions, ``admin.*`` every one of administration, ``*`` every verb at
-every reach, ``*:own`` every one but those of administration. Without a reach it is ``own``; those of administration have no other.
+A permission is ``verb:reach``. ``session.*`` is every verb of sessions, ``admin.*`` every one of administration, ``*`` every verb
+at every reach, ``*:own`` every one but those of administration. Without a reach it is ``own``; those of administration have
+no other.
 
 | Reach | Which sessions |
 |---|---|
@@ -131,7 +132,9 @@ def problem(permission: str) -> str | None:
         return None
     verb, _, reach = permission.partition(":")
     if not _verbs(verb):
-        return f"{permission}: there is no permission {verb}; known are {', '.join((*VERBS, 'session.*', 'admin.*', '*'))}"
+        return (
+            f"{permission}: there is no permission {verb}; known are {', '.join((*VERBS, 'session.*', 'admin.*', '*'))}"
+        )
     if reach and reach not in WIDE and not (verb.startswith("session.") and len(reach) == 36):
         return f"{permission}: the reach {reach} is not own, team, all or the id of a session"
     return None

@@ -180,8 +180,21 @@ def load(overlay: Mapping[str, Mapping[str, Any]] | None = None) -> Catalogue:
 
 
 KEYS = frozenset(
-    ["title", "command", "type", "needs", "environment", "interrupt", "resume", "home", "marks", "allow", "deny", "clear",
-     "install"]
+    [
+        "title",
+        "command",
+        "type",
+        "needs",
+        "environment",
+        "interrupt",
+        "resume",
+        "home",
+        "marks",
+        "allow",
+        "deny",
+        "clear",
+        "install",
+    ]
 )
 
 

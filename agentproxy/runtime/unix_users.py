@@ -74,7 +74,9 @@ class AsOwner:
         try:
             await deferToThread(self._claim, owner, own)
         except (OSError, ValueError) as error:
-            raise StepFailed("home", f"the session's files cannot be given to its UNIX user: {error}", unavailable=True) from None
+            raise StepFailed(
+                "home", f"the session's files cannot be given to its UNIX user: {error}", unavailable=True
+            ) from None
 
     def _claim(self, owner: str, own: tuple[Path, ...]) -> None:
         uid = self.users.of(owner)

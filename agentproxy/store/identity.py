@@ -189,9 +189,7 @@ def _account_row(one: Account) -> dict[str, Any]:
 
 def _account_of(row: Row[Any]) -> Account:
     record = _record(row)
-    return Account(
-        row.name, moment(row.created_at), row.kind, disabled_at=_time(row.disabled_at), **record
-    )
+    return Account(row.name, moment(row.created_at), row.kind, disabled_at=_time(row.disabled_at), **record)
 
 
 def _token_row(one: Token) -> dict[str, Any]:

@@ -105,9 +105,7 @@ def read(connection: Connection, session_id: str, after: int, limit: int, words:
     return [message_of(row) for row in connection.execute(wanted.order_by(messages.c.id).limit(limit))]
 
 
-def read_of_life(
-    connection: Connection, session_id: str, incarnation: int, after: int, limit: int
-) -> list[Message]:
+def read_of_life(connection: Connection, session_id: str, incarnation: int, after: int, limit: int) -> list[Message]:
     """Return the messages of one agent server with its own ids above *after*, oldest first."""
     of_life = (messages.c.session_id == session_id, messages.c.incarnation == incarnation, messages.c.place > after)
     rows = connection.execute(select(messages).where(*of_life).order_by(messages.c.place).limit(limit))

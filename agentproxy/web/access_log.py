@@ -26,5 +26,7 @@ def access_line(timestamp: str, request: Request) -> str:
     address = getattr(request.getClientAddress(), "host", None) or "-"
     agent = (request.getHeader(b"user-agent") or b"-").decode("utf-8", "replace")[:200]
     method = request.method.decode("ascii", "replace")
-    line = f"{address} {timestamp} {method} {shown_target(request.uri)} {request.code} {request.sentLength or '-'} {agent}"
+    line = (
+        f"{address} {timestamp} {method} {shown_target(request.uri)} {request.code} {request.sentLength or '-'} {agent}"
+    )
     return "".join(character if character.isprintable() else "?" for character in line)

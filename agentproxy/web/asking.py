@@ -28,9 +28,7 @@ class AskingRequest:
     @classmethod
     def of(cls, request: Request) -> AskingRequest:
         """Return what *request* shows."""
-        headers = tuple(
-            (name, value) for name, values in request.requestHeaders.getAllRawHeaders() for value in values
-        )
+        headers = tuple((name, value) for name, values in request.requestHeaders.getAllRawHeaders() for value in values)
         peer = str(getattr(request.getClientAddress(), "host", "") or "")
         return cls(request.method, headers, peer, bool(request.isSecure()))
 

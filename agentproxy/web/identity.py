@@ -160,7 +160,9 @@ class Identities:
         if len(body.name) > 200:
             raise wire.invalid("$.name", "longer than 200 characters")
         secret, token = await self._registry.add_token(caller, body.name, body.owner, body.scopes, lasts)
-        self._permits.note(caller, "token.add", None, True, "its owner or admin.tokens", token=token.id, owner=token.owner)
+        self._permits.note(
+            caller, "token.add", None, True, "its owner or admin.tokens", token=token.id, owner=token.owner
+        )
         request.responseHeaders.setRawHeaders("cache-control", ["no-store"])
         return answer(request, {**shown_token(token), "token": secret}, 201)
 
@@ -177,7 +179,9 @@ class Identities:
     async def revoke_token(self, request: Request, caller: Principal, token_id: str) -> bytes:
         """Revoke a token; what it had opened is cut."""
         token = await self._registry.revoke_token(caller, token_id)
-        self._permits.note(caller, "token.revoke", None, True, "its owner or admin.tokens", token=token.id, owner=token.owner)
+        self._permits.note(
+            caller, "token.revoke", None, True, "its owner or admin.tokens", token=token.id, owner=token.owner
+        )
         return answer(request, {**shown_token(token), "revoked_at": token.revoked_at})
 
     # -- accounts

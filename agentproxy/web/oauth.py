@@ -114,7 +114,9 @@ class OAuth:
         if not urlsplit(body.redirect_uri).scheme:
             raise wire.invalid("$.redirect_uri", "Invalid redirect_uri format")
         if not may_return_to(body.redirect_uri, self._redirect_uris):
-            raise wire.invalid("$.redirect_uri", "Unauthorized redirect_uri; auth.github.oauth.redirect_uris lists them")
+            raise wire.invalid(
+                "$.redirect_uri", "Unauthorized redirect_uri; auth.github.oauth.redirect_uris lists them"
+            )
         state, flow = self._flows.begin(provider.name, body.redirect_uri)
         return answer(request, {"auth_url": await provider.address(flow, state), "state": state})
 

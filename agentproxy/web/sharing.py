@@ -68,7 +68,13 @@ def shown_access(access: Access) -> dict[str, Any]:
     """Return what somebody could do, and because of what."""
     who = access.principal
     verbs = {verb: {"allowed": one.allowed, "because": one.reason} for verb, one in access.decisions.items()}
-    return {"user_id": who.user_id, "role": who.role, "source": who.source, "credential": who.credential, "verbs": verbs}
+    return {
+        "user_id": who.user_id,
+        "role": who.role,
+        "source": who.source,
+        "credential": who.credential,
+        "verbs": verbs,
+    }
 
 
 def shown_entry(entry: AuditEntry) -> dict[str, Any]:

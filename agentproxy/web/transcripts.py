@@ -90,7 +90,12 @@ def json_rows(page: Sequence[Message], first: bool) -> bytes:
 def markdown_head(view: Shown) -> bytes:
     """Return the beginning of the Markdown of an export: a title and the facts of the session."""
     session = view.session
-    facts = [("Session", session.id), ("Agent", session.agent), ("Owner", session.owner), ("Phase", session.phase.value)]
+    facts = [
+        ("Session", session.id),
+        ("Agent", session.agent),
+        ("Owner", session.owner),
+        ("Phase", session.phase.value),
+    ]
     facts += [("Started", f"{session.created_at:%Y-%m-%d %H:%M:%S} UTC")]
     if session.ended_at is not None:
         facts.append(("Ended", f"{session.ended_at:%Y-%m-%d %H:%M:%S} UTC"))

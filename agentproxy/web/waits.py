@@ -44,7 +44,9 @@ class Waiting:
             changed = await self._waits.messages(caller, session_id, asked.since(values), seconds)
         except Refusal as refusal:
             if refusal.kind is SESSION_NOT_FOUND:
-                raise Refusal(SESSION_NOT_FOUND, session_id=session_id, facts={"message": "session not found"}) from None
+                raise Refusal(
+                    SESSION_NOT_FOUND, session_id=session_id, facts={"message": "session not found"}
+                ) from None
             raise
         if changed is None:
             return answer(request, {"updated": False})

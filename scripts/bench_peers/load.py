@@ -88,7 +88,9 @@ async def ws(port: int, prefix: str, count: str, seconds: str) -> None:
 async def down(port: int, prefix: str, kind: str, size: str) -> None:
     """Read one long answer."""
     reader, writer = await asyncio.open_connection(HOST, port, limit=1 << 20)
-    writer.write(f"GET {prefix}/bench/down/{kind}/{size} HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n".encode())
+    writer.write(
+        f"GET {prefix}/bench/down/{kind}/{size} HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n".encode()
+    )
     begun, got = time.monotonic(), 0
     while data := await reader.read(1 << 18):
         got += len(data)

@@ -131,7 +131,7 @@ def daemon(directory: Path, key: str = "") -> Proxy:
     """
     directory.mkdir()
     stub = directory / "agentapi"
-    stub.write_text(f"#!/bin/sh\nexec {sys.executable} {HERE / 'agent_server.py'} \"$@\"\n", encoding="utf-8")
+    stub.write_text(f'#!/bin/sh\nexec {sys.executable} {HERE / "agent_server.py"} "$@"\n', encoding="utf-8")
     stub.chmod(0o755)
     port, base = free_port(), free_port()
     wanted: dict[str, Any] = {
@@ -222,7 +222,9 @@ def configurable_http_proxy(directory: Path, ours: Proxy, ports: tuple[int, int]
 def python(program: str, name: str, table: Mapping[str, int], ours: Proxy) -> Proxy:
     """Start one of the Python programs beside this file; it reads its routes from its input."""
     port = free_port()
-    process = start([sys.executable, str(HERE / program), str(port)], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=ROOT)
+    process = start(
+        [sys.executable, str(HERE / program), str(port)], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=ROOT
+    )
     assert process.stdin is not None
     process.stdin.write(json.dumps(table).encode())
     process.stdin.close()

@@ -209,7 +209,16 @@ def test_the_address_is_the_clients_only_behind_trusted_proxies() -> None:
     assert behind.address_of(asked(peer="198.51.100.8", **claims)) == "198.51.100.8"
 
 
-LOCAL_NAMES = ["localhost", "localhost:8080", "127.0.0.1:8080", "[::1]:8080", "192.0.2.7", "agentproxy:8080", "a.localhost", ""]
+LOCAL_NAMES = [
+    "localhost",
+    "localhost:8080",
+    "127.0.0.1:8080",
+    "[::1]:8080",
+    "192.0.2.7",
+    "agentproxy:8080",
+    "a.localhost",
+    "",
+]
 
 
 @pytest.mark.parametrize("host", [*LOCAL_NAMES, "evil.example", "localhost.evil.example", "127.0.0.1.evil.example:80"])
@@ -221,7 +230,13 @@ def test_without_authentication_a_page_cannot_point_its_name_at_us(host: str) ->
 
 @pytest.mark.parametrize(
     ("host", "allowed"),
-    [("a.example.org", True), ("A.Example.org:443", True), ("x.b.example", True), ("b.example", False), ("c.example", False)],
+    [
+        ("a.example.org", True),
+        ("A.Example.org:443", True),
+        ("x.b.example", True),
+        ("b.example", False),
+        ("c.example", False),
+    ],
 )
 def test_a_list_of_hosts_is_kept(host: str, allowed: bool) -> None:
     """With ``allowed_hosts`` other names are refused, with authentication too."""

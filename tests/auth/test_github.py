@@ -41,7 +41,9 @@ class Setting:
         api = GitHub(wanted.base_url, StubTreq(self.github.resource()))
         self.tokens = GitHubTokens(wanted, api, self.clock, changed=lambda: self.changes.append(1))
 
-    def show(self, token: str = TOKEN, place: str = "bearer", header: bytes = b"authorization") -> Principal | Refusal | None:
+    def show(
+        self, token: str = TOKEN, place: str = "bearer", header: bytes = b"authorization"
+    ) -> Principal | Refusal | None:
         """Return what a token is answered with, after asking when that is needed."""
         answer = self.tokens.look(Credential(place, header, token, digest(token)))
         if not isinstance(answer, Later):

@@ -76,7 +76,12 @@ async def test_a_token_works_at_once_and_is_kept_as_its_hash(registry: Registry,
     assert secret.startswith("ap_")
     found = who(registry, secret)
     assert found is not None
-    assert (found.user_id, found.permissions, found.teams, found.credential) == ("ann", ANN.permissions, ANN.teams, token.id)
+    assert (found.user_id, found.permissions, found.teams, found.credential) == (
+        "ann",
+        ANN.permissions,
+        ANN.teams,
+        token.id,
+    )
     after = Registry(IdentityStore(store))
     await after.load()
     assert who(after, secret) == found
@@ -104,7 +109,11 @@ async def test_a_token_is_never_more_than_its_maker(registry: Registry) -> None:
     secret, _token = await registry.add_token(ANN, "", scopes=["*", "session.read:all"])
     limited = who(registry, secret)
     assert limited is not None
-    assert (may(limited, "session.read"), may(limited, "session.stop"), may(limited, "admin.tokens")) == (True, False, False)
+    assert (may(limited, "session.read"), may(limited, "session.stop"), may(limited, "admin.tokens")) == (
+        True,
+        False,
+        False,
+    )
     assert await refused(registry.add_token(limited, "")) is FORBIDDEN
     nothing, _token = await registry.add_token(ANN, "", scopes=[])
     empty = who(registry, nothing)

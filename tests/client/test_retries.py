@@ -33,7 +33,9 @@ def busy(status: int, after: str | None = None) -> Refused:
         (calls.restart("s"), busy(503), None),
     ],
 )
-def test_only_what_does_no_harm_twice_is_sent_again(call: Call[Any], failure: ClientError, expected: float | None) -> None:
+def test_only_what_does_no_harm_twice_is_sent_again(
+    call: Call[Any], failure: ClientError, expected: float | None
+) -> None:
     """Reading, and what carries an idempotency key; not keys pressed, deletes and restarts."""
     assert Retries().wait(call, failure, 1) == expected
 

@@ -32,7 +32,16 @@ def test_a_machine_that_is_fine(here: Path) -> None:
     (here / "agentproxy.yaml").write_text(f"port: 0\ndata_dir: {here}/data\n")
     status, found = examined()
     subjects = {one["subject"] for one in found}
-    assert {"configuration", "agent server", "data directory", "disk", "port", "ports", "open files", "memory"} <= subjects
+    assert {
+        "configuration",
+        "agent server",
+        "data directory",
+        "disk",
+        "port",
+        "ports",
+        "open files",
+        "memory",
+    } <= subjects
     assert status == 0
     assert not (here / "data").exists()
 
@@ -80,6 +89,10 @@ def test_an_agent_is_shown_with_its_version(here: Path, monkeypatch: pytest.Monk
 
 def test_completion_scripts() -> None:
     """Each shell gets its own."""
-    for shell, sign in (("bash", "complete -o nosort"), ("zsh", "#compdef agentproxy"), ("fish", "complete --no-files")):
+    for shell, sign in (
+        ("bash", "complete -o nosort"),
+        ("zsh", "#compdef agentproxy"),
+        ("fish", "complete --no-files"),
+    ):
         done = CliRunner().invoke(agentproxy, ["completion", shell])
         assert sign in done.output

@@ -175,7 +175,9 @@ def test_the_first_words_of_the_next_prompt_are_no_message() -> None:
 
 
 @pytest.mark.parametrize(("fake", "args", "code", "number"), [("die", ["3"], 3, None), ("diesig", ["9", "1"], None, 9)])
-def test_the_last_words_and_the_real_end(fake: str, args: list[str], code: int | None, number: int | None, tmp_path: Path) -> None:
+def test_the_last_words_and_the_real_end(
+    fake: str, args: list[str], code: int | None, number: int | None, tmp_path: Path
+) -> None:
     """How an agent ended is in the exit status and the end file, with what stood on its screen."""
     end = tmp_path / "end"
     with run(fake, *args, flags=[f"--end-file={end}"], answering=False) as server:
@@ -222,7 +224,11 @@ def test_uploads_leak_nothing() -> None:
     """After a graceful end nothing of an upload is left in the temporary directory."""
     with run("tui") as server:
         server.wait_answering()
-        part = b'--b\r\nContent-Disposition: form-data; name="file"; filename="big"\r\n\r\n' + b"x" * 300_000 + b"\r\n--b--\r\n"
+        part = (
+            b'--b\r\nContent-Disposition: form-data; name="file"; filename="big"\r\n\r\n'
+            + b"x" * 300_000
+            + b"\r\n--b--\r\n"
+        )
         headers = {"Content-Type": "multipart/form-data; boundary=b"}
         path = Path(server.client.request("POST", "/upload", part, headers).json()["filePath"])
         kept = [file for file in (server.directory / "tmp").rglob("*") if file.is_file()]

@@ -39,7 +39,11 @@ def test_no_bytes_break_the_screen(emulator: str, pieces: list[bytes]) -> None:
     assert screen.rows[0].endswith("afterwards")
 
 
-@given(pieces=st.lists(st.sampled_from([b"one ", b"two\r\n", b"\x1b[31m", b"\x1b[5;5H", b"three", "日本".encode()]), max_size=30))
+@given(
+    pieces=st.lists(
+        st.sampled_from([b"one ", b"two\r\n", b"\x1b[31m", b"\x1b[5;5H", b"three", "日本".encode()]), max_size=30
+    )
+)
 @settings(max_examples=60, deadline=None)
 def test_a_picture_draws_the_same_screen(pieces: list[bytes]) -> None:
     """What a newly attached terminal is sent shows the same rows and the same cursor."""

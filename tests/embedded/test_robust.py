@@ -143,6 +143,7 @@ def test_a_repaint_at_full_speed() -> None:
 
 def test_a_thousand_readers_leave_nothing(server: AgentServer) -> None:
     """Event streams that come and go leave no descriptor."""
+
     def descriptors() -> int:
         return len(os.listdir(f"/proc/{server.process.pid}/fd"))
 

@@ -50,7 +50,12 @@ def message(number: int, text: str) -> dict[str, Any]:
 
 def datas(reader: Reader) -> list[Any]:
     """Return the data of the events that a reader got."""
-    return [json.loads(line[6:]) for part in reader.written for line in part.decode().split("\n") if line.startswith("data: ")]
+    return [
+        json.loads(line[6:])
+        for part in reader.written
+        for line in part.decode().split("\n")
+        if line.startswith("data: ")
+    ]
 
 
 def test_frames_are_agentapis() -> None:

@@ -54,7 +54,9 @@ def report(wanted: dict[str, Any]) -> dict[str, Any]:
     got["kill"] = tried(lambda: os.kill(wanted["kill"], signal.SIGTERM))
     got["ports"] = {path: tried(lambda: asked(wanted["port"], path)) for path in ("/status", "/messages")}  # noqa: B023
     got["home"] = tried(lambda: Path(os.environ["HOME"], "note").write_text(got["own"]))
-    got["capabilities"] = [line.split()[1] for line in Path("/proc/self/status").read_text().split("\n") if "CapEff" in line]
+    got["capabilities"] = [
+        line.split()[1] for line in Path("/proc/self/status").read_text().split("\n") if "CapEff" in line
+    ]
     return got
 
 

@@ -150,7 +150,9 @@ def test_a_prompt_says_what_is_asked_and_how_to_answer(name: str, subject: str, 
 
 def test_an_older_prompt_above_gives_no_subject() -> None:
     """A command of several rows has no subject, and the one that was allowed before it is not taken for it."""
-    asked = "  Would you like to run the following command?\n  $ {}\n› 1. Yes, proceed (y)\n  2. No (esc)\n  Press enter"
+    asked = (
+        "  Would you like to run the following command?\n  $ {}\n› 1. Yes, proceed (y)\n  2. No (esc)\n  Press enter"
+    )
     text = asked.format("pytest -q") + "\nran: pytest\n" + asked.format("pytest -q \\\n    && rm -r /")
     codex = AGENTS["codex"]
     found = read_prompt(text, classify(text, codex.marks, NOON).line, codex.marks, {})

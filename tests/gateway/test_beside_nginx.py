@@ -53,9 +53,15 @@ CORPUS = {
     "chunked": request("POST /ID/a HTTP/1.1", HOST, "Transfer-Encoding: chunked", body="5\r\nhello\r\n0\r\n\r\n"),
     "Chunked": request("POST /ID/a HTTP/1.1", HOST, "Transfer-Encoding: Chunked", body="5\r\nhello\r\n0\r\n\r\n"),
     "extension": request("POST /ID/a HTTP/1.1", HOST, "Transfer-Encoding: chunked", body="5;a=b\r\nhello\r\n0\r\n\r\n"),
-    "trailer": request("POST /ID/a HTTP/1.1", HOST, "Transfer-Encoding: chunked", body="5\r\nhello\r\n0\r\nX: y\r\n\r\n"),
-    "capital size": request("POST /ID/a HTTP/1.1", HOST, "Transfer-Encoding: chunked", body="A\r\nhellohello\r\n0\r\n\r\n"),
-    "zeros in size": request("POST /ID/a HTTP/1.1", HOST, "Transfer-Encoding: chunked", body="0005\r\nhello\r\n00\r\n\r\n"),
+    "trailer": request(
+        "POST /ID/a HTTP/1.1", HOST, "Transfer-Encoding: chunked", body="5\r\nhello\r\n0\r\nX: y\r\n\r\n"
+    ),
+    "capital size": request(
+        "POST /ID/a HTTP/1.1", HOST, "Transfer-Encoding: chunked", body="A\r\nhellohello\r\n0\r\n\r\n"
+    ),
+    "zeros in size": request(
+        "POST /ID/a HTTP/1.1", HOST, "Transfer-Encoding: chunked", body="0005\r\nhello\r\n00\r\n\r\n"
+    ),
     "old": request("GET /ID/a HTTP/1.0", HOST, "Connection: close"),
     "put": request("PUT /ID/a HTTP/1.1", HOST, "Content-Length: 1", body="x"),
     "delete with body": request("DELETE /ID/a HTTP/1.1", HOST, "Content-Length: 1", body="x"),
@@ -74,11 +80,17 @@ CORPUS = {
     "identity": request("POST /ID/a HTTP/1.1", HOST, "Transfer-Encoding: identity", body="0\r\n\r\n"),
     "tab chunked": request("POST /ID/a HTTP/1.1", HOST, "Transfer-Encoding: \x0bchunked", body="0\r\n\r\n"),
     "chunked twice": request("POST /ID/a HTTP/1.1", HOST, *["Transfer-Encoding: chunked"] * 2, body="0\r\n\r\n"),
-    "chunked in 1.0": request("POST /ID/a HTTP/1.0", HOST, "Transfer-Encoding: chunked", body="5\r\nhello\r\n0\r\n\r\n"),
+    "chunked in 1.0": request(
+        "POST /ID/a HTTP/1.0", HOST, "Transfer-Encoding: chunked", body="5\r\nhello\r\n0\r\n\r\n"
+    ),
     "size 0x5": request("POST /ID/a HTTP/1.1", HOST, "Transfer-Encoding: chunked", body="0x5\r\nhello\r\n0\r\n\r\n"),
-    "size with space": request("POST /ID/a HTTP/1.1", HOST, "Transfer-Encoding: chunked", body="5 \r\nhello\r\n0\r\n\r\n"),
+    "size with space": request(
+        "POST /ID/a HTTP/1.1", HOST, "Transfer-Encoding: chunked", body="5 \r\nhello\r\n0\r\n\r\n"
+    ),
     "huge size": request("POST /ID/a HTTP/1.1", HOST, "Transfer-Encoding: chunked", body="ffffffffffffffff5\r\nhello"),
-    "too long chunk": request("POST /ID/a HTTP/1.1", HOST, "Transfer-Encoding: chunked", body="4\r\nhello\r\n0\r\n\r\n"),
+    "too long chunk": request(
+        "POST /ID/a HTTP/1.1", HOST, "Transfer-Encoding: chunked", body="4\r\nhello\r\n0\r\n\r\n"
+    ),
     "no host": request("GET /ID/a HTTP/1.1"),
     "two hosts": request("GET /ID/a HTTP/1.1", HOST, HOST),
     "space before colon": request("GET /ID/a HTTP/1.1", HOST, "X : y"),

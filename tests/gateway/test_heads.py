@@ -170,7 +170,11 @@ def test_a_remembered_head_is_read_as_the_first_one() -> None:
     rules, backend = CredentialRules(), Backend("127.0.0.1", 9)
     other = ID[:-1] + "7"
     for _ in range(3):
-        for method, session, minor, peer in [(b"GET", ID, 1, "1.1.1.1"), (b"PUT", other, 1, "2.2.2.2"), (b"GET", ID, 0, "1.1.1.1")]:
+        for method, session, minor, peer in [
+            (b"GET", ID, 1, "1.1.1.1"),
+            (b"PUT", other, 1, "2.2.2.2"),
+            (b"GET", ID, 0, "1.1.1.1"),
+        ]:
             head = parse_request(raw % (method, session.encode(), minor), 50, peer, False, memory)
             sent = request_for_agent(head, session, backend, rules, False)
             assert sent.startswith(method + b" /x HTTP/1.1\r\nHost: 127.0.0.1:9\r\nA: b\r\n")

@@ -36,9 +36,9 @@ def reused(gateway: Gateway, client: Pipe) -> bool:
         ("HEAD", b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"),
         ("HEAD", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"),
         ("GET", b"HTTP/1.1 204 No Content\r\n\r\n"),
-        ("GET", b"HTTP/1.1 304 Not Modified\r\nContent-Length: 1000\r\nETag: \"x\"\r\n\r\n"),
+        ("GET", b'HTTP/1.1 304 Not Modified\r\nContent-Length: 1000\r\nETag: "x"\r\n\r\n'),
         ("GET", OK),
-        ("GET", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2;ext=\"a b\"\r\nok\r\n0\r\nX-Trailer: t\r\n\r\n"),
+        ("GET", b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2;ext="a b"\r\nok\r\n0\r\nX-Trailer: t\r\n\r\n'),
         ("GET", b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"),
     ],
 )
@@ -73,7 +73,9 @@ def test_interim_answers_are_passed_and_are_not_the_answer() -> None:
     gateway, client, _agent = answered(
         b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" + OK
     )
-    assert client.value().startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 ")
+    assert client.value().startswith(
+        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 "
+    )
     assert reused(gateway, client)
 
 
@@ -255,7 +257,9 @@ def test_a_comment_never_splits_an_event_or_a_chunk() -> None:
 def test_a_mark_of_our_own_is_no_secret_of_the_agent() -> None:
     """Our credentials and forwarding headers that a stranger made up stop at the gateway."""
     gateway = Gateway()
-    extra = "Authorization: Bearer k\r\nX-API-Key: k\r\nCookie: a=1; agentproxy_session=k; b=2\r\nX-Agentproxy-Door: k\r\n"
+    extra = (
+        "Authorization: Bearer k\r\nX-API-Key: k\r\nCookie: a=1; agentproxy_session=k; b=2\r\nX-Agentproxy-Door: k\r\n"
+    )
     gateway.client(get("/x", extra + "X-Forwarded-For: 6.6.6.6\r\nForwarded: for=6.6.6.6\r\n"))
     told = gateway.agent().value()
     for secret in (b"Bearer", b"Key", b"Door", b"=k", b"6.6.6.6"):

@@ -176,7 +176,9 @@ async def test_a_client_that_leaves_while_it_waits_is_noticed(world: World) -> N
     asked: Deferred[Any] = Deferred(cancelled.append)
     directory: Any = world.front.relay.directory
     directory.find = lambda session_id, head: Waiting(lambda: asked)
-    client = await world.client(f"POST /{ID}/x HTTP/1.1\r\nHost: us\r\nContent-Length: {MIB}\r\n\r\n".encode() + b"b" * 200_000)
+    client = await world.client(
+        f"POST /{ID}/x HTTP/1.1\r\nHost: us\r\nContent-Length: {MIB}\r\n\r\n".encode() + b"b" * 200_000
+    )
     await until(world, lambda: any(one._held for one in world.front.connections))
     client.transport.abortConnection()  # type: ignore[union-attr]
 

@@ -44,7 +44,10 @@ def with_session(session_id: str) -> list[str]:
     found = []
     for entry in Path("/proc").iterdir():
         try:
-            if entry.name.isdigit() and f"AGENTPROXY_SESSION_ID={session_id}\0".encode() in (entry / "environ").read_bytes():
+            if (
+                entry.name.isdigit()
+                and f"AGENTPROXY_SESSION_ID={session_id}\0".encode() in (entry / "environ").read_bytes()
+            ):
                 found.append((entry / "cmdline").read_text())
         except OSError:
             continue

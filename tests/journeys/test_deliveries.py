@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from tests.daemon import Daemon
 from tests.fakes import fake_command
 from tests.fakes.log import FakeLog
-from tests.daemon import Daemon
 from tests.waiting import wait_for
 
 

@@ -220,7 +220,9 @@ def test_more_starts_than_may_wait(daemon: Daemon) -> None:
 
 def ready(daemon: Daemon, session_id: str) -> None:
     """Wait until a session is ready."""
-    wait_for("the session is ready", lambda: daemon.client.get(f"/sessions/{session_id}").json()["phase"] == "ready", 60)
+    wait_for(
+        "the session is ready", lambda: daemon.client.get(f"/sessions/{session_id}").json()["phase"] == "ready", 60
+    )
 
 
 def test_a_client_that_hangs_up_does_not_stop_the_start(daemon: Daemon) -> None:

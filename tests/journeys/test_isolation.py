@@ -22,7 +22,19 @@ def bubblewrap_runs() -> bool:
     """Return whether bubblewrap is installed and may make namespaces here."""
     if shutil.which("bwrap") is None:
         return False
-    words = ["bwrap", "--unshare-pid", "--unshare-ipc", "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "true"]
+    words = [
+        "bwrap",
+        "--unshare-pid",
+        "--unshare-ipc",
+        "--ro-bind",
+        "/",
+        "/",
+        "--dev",
+        "/dev",
+        "--proc",
+        "/proc",
+        "true",
+    ]
     return subprocess.run(words, capture_output=True, timeout=30).returncode == 0
 
 

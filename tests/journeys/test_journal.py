@@ -26,14 +26,18 @@ def daemon(tmp_path: Path) -> Iterator[Daemon]:
 
 def journal(daemon: Daemon, session_id: str, query: str = "") -> list[dict[str, Any]]:
     """Return the events of a session."""
-    events: list[dict[str, Any]] = daemon.client.get(f"/sessions/{session_id}/events?limit=1000{query}").json()["events"]
+    events: list[dict[str, Any]] = daemon.client.get(f"/sessions/{session_id}/events?limit=1000{query}").json()[
+        "events"
+    ]
     return events
 
 
 def test_what_was_said_is_in_the_journal_once_over_a_crash(daemon: Daemon, tmp_path: Path) -> None:
     """A cursor goes on over `kill -9`; each message is told once, with its text; every event has the fields of its type."""
     session_id = daemon.start(agent="demo", message="hello")
-    wait_for("the answer", lambda: [one for one in journal(daemon, session_id) if "You said: hello" in str(one["data"])])
+    wait_for(
+        "the answer", lambda: [one for one in journal(daemon, session_id) if "You said: hello" in str(one["data"])]
+    )
     before = journal(daemon, session_id)
     assert [wrong for one in before if (wrong := fault(one["type"], one["data"]))] == []
     daemon.process.kill()

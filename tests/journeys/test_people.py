@@ -74,15 +74,22 @@ def test_a_key_that_is_removed_from_the_file_is_cut_off(own_daemon: GuardedDaemo
     daemon = own_daemon
     session_id = daemon.started("alice")
     new = {"key": "dora-key-0123456789abcdef0123456789", "user_id": "dora"}
-    with daemon.client.events(f"/{session_id}/events", X_API_Key=KEYS["alice"]) as lost, daemon.client.events(
-        f"/{session_id}/events", X_API_Key=KEYS["root"]
-    ) as kept:
+    with (
+        daemon.client.events(f"/{session_id}/events", X_API_Key=KEYS["alice"]) as lost,
+        daemon.client.events(f"/{session_id}/events", X_API_Key=KEYS["root"]) as kept,
+    ):
         kept.until_stable()
         write_configuration(tmp_path, [row for row in ROWS if row["user_id"] != "alice"] + [new])
         assert has_ended(lost)
         assert daemon.ask("alice", "GET", "/search").status == 401
         assert daemon.ask(new["key"], "GET", "/search").status == 200
-        daemon.ask("root", "POST", f"/{session_id}/message", {"content": "hello", "type": "user"}, Content_Type="application/json")
+        daemon.ask(
+            "root",
+            "POST",
+            f"/{session_id}/message",
+            {"content": "hello", "type": "user"},
+            Content_Type="application/json",
+        )
         kept.until_message("You said: hello")
 
 
@@ -165,7 +172,9 @@ def test_a_link_may_write_and_expire(daemon: GuardedDaemon) -> None:
     assert daemon.ask("view", "POST", f"{link}message", message).status in (403, 404)
     daemon.ask("alice", "DELETE", path)
     short = daemon.ask("alice", "POST", path, {"expires_in": 1}).json()["share_url"]
-    gone = wait_for("the link expires", lambda: (one := daemon.ask("bob", "GET", f"{short}status")).status != 200 and one)
+    gone = wait_for(
+        "the link expires", lambda: (one := daemon.ask("bob", "GET", f"{short}status")).status != 200 and one
+    )
     assert (gone.status, gone.json()["error"]) == (410, "Share link has expired")
     assert daemon.ask("alice", "DELETE", f"/sessions/{session_id}").status == 200
 
@@ -177,7 +186,12 @@ def test_a_logged_out_front_end_learns_how_to_log_in(daemon: GuardedDaemon) -> N
     assert daemon.ask(None, "GET", "/auth/status").json() == {"authenticated": False}
     assert daemon.ask("wrong", "GET", "/auth/status").json() == {"authenticated": False}
     known = daemon.ask("root", "GET", "/auth/status").json()
-    assert (known["authenticated"], known["auth_type"], known["user_id"], known["role"]) == (True, "api_key", "root", "admin")
+    assert (known["authenticated"], known["auth_type"], known["user_id"], known["role"]) == (
+        True,
+        "api_key",
+        "root",
+        "admin",
+    )
     assert known["permissions"] == ["*"]
     assert daemon.ask(None, "GET", "/user/info").json()["message"].startswith("Authentication required")
     assert daemon.ask("carl", "GET", "/user/info").json() == {"username": "carl", "teams": ["o/t"]}
@@ -238,7 +252,11 @@ def test_rates_and_counts_of_one_user(tmp_path: Path) -> None:
         message = {"content": "x", "type": "user"}
         daemon.ask("alice", "POST", f"/{session_id}/message", message, Content_Type="application/json")
         often = daemon.ask("alice", "POST", f"/{session_id}/message", message)
-        assert (often.status, often.json()["code"], bool(often.headers["Retry-After"])) == (429, "too_many_requests", True)
+        assert (often.status, often.json()["code"], bool(often.headers["Retry-After"])) == (
+            429,
+            "too_many_requests",
+            True,
+        )
         assert daemon.ask("alice", "GET", f"/{session_id}/status").status == 200
         daemon.ask("alice", "DELETE", f"/sessions/{session_id}")
         daemon.ask("alice", "DELETE", f"/sessions/{daemon.started('alice')}")

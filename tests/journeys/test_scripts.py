@@ -86,7 +86,9 @@ def test_a_script_of_the_configuration(daemon: Daemon) -> None:
 def test_what_wins_in_the_environment(daemon: Daemon) -> None:
     """Role files, then the named file, then the request; HOME and the like are nobody's to set."""
     session_id, environment = told(daemon, tags={"env_file": "mine.env"}, params={"github_token": "ghp_given"})
-    found = {name: environment.get(name) for name in ("LEVEL", "FROM_DEFAULT", "FROM_ROLE", "FROM_FILE", "GITHUB_TOKEN")}
+    found = {
+        name: environment.get(name) for name in ("LEVEL", "FROM_DEFAULT", "FROM_ROLE", "FROM_FILE", "GITHUB_TOKEN")
+    }
     assert found == {
         "LEVEL": "file",
         "FROM_DEFAULT": "1",

@@ -15,7 +15,9 @@ def rows(count: int) -> list[Kept]:
     found: list[Kept] = []
     before = FIRST
     for number in range(1, count + 1):
-        one = Attempt(datetime(2026, 1, 1, tzinfo=UTC), f"user{number}", "session.stop", True, "own", facts={"n": number})
+        one = Attempt(
+            datetime(2026, 1, 1, tzinfo=UTC), f"user{number}", "session.stop", True, "own", facts={"n": number}
+        )
         text = body(one)
         before = chained(before, number, text)
         found.append(Kept(number, text, before, (one.actor, one.verb, one.session_id, one.allowed)))

@@ -30,7 +30,8 @@ def test_session_user_and_team_pay() -> None:
 
 
 @pytest.mark.parametrize(
-    ("used", "lifted", "state"), [(0, 0, ""), (7, 0, ""), (8, 0, "near"), (10, 0, "spent"), (10, 5, ""), (15, 5, "spent")]
+    ("used", "lifted", "state"),
+    [(0, 0, ""), (7, 0, ""), (8, 0, "near"), (10, 0, "spent"), (10, 5, ""), (15, 5, "spent")],
 )
 def test_how_an_account_stands(used: int, lifted: int, state: str) -> None:
     """Near at 80 %, spent at 100 %, fine again when it is lifted."""

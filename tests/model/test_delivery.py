@@ -45,7 +45,10 @@ def test_only_what_may_follow_follows(before: DeliveryState, after: DeliveryStat
             moved(one, after, NOON)
 
 
-@given(st.lists(st.tuples(st.sampled_from("abc"), st.booleans()), max_size=12), st.lists(st.sampled_from("abc"), max_size=5))
+@given(
+    st.lists(st.tuples(st.sampled_from("abc"), st.booleans()), max_size=12),
+    st.lists(st.sampled_from("abc"), max_size=5),
+)
 def test_everybody_is_served_in_turn(queue: list[tuple[str, bool]], recent: list[str]) -> None:
     """All are served, each sender's in order, and nobody twice while another waits."""
     found = in_order([a_delivery(n, sender) for n, (sender, _urgent) in enumerate(queue)], recent)
@@ -82,7 +85,13 @@ def test_a_message_is_found_by_its_text_after_its_base() -> None:
 
 def test_an_answer_ends_where_the_user_speaks_again() -> None:
     """What was said later is another turn's."""
-    shown = [said(0, "agent", "hi"), said(1, "user", "a"), said(2, "agent", "A"), said(3, "user", "b"), said(4, "agent", "B")]
+    shown = [
+        said(0, "agent", "hi"),
+        said(1, "user", "a"),
+        said(2, "agent", "A"),
+        said(3, "user", "b"),
+        said(4, "agent", "B"),
+    ]
     assert (answer_in(shown, 1), answer_in(shown, 3), answer_in(shown, 4)) == ("A", "B", "")
 
 

@@ -70,7 +70,10 @@ def test_any_environment_is_fit_for_exec_or_refused(environment: dict[str, str])
         assert b"\0" not in value.encode()
 
 
-@given(st.dictionaries(st.from_regex(NAME, fullmatch=True), st.text(max_size=3)), st.lists(st.sampled_from(["*", "A*", "B"])))
+@given(
+    st.dictionaries(st.from_regex(NAME, fullmatch=True), st.text(max_size=3)),
+    st.lists(st.sampled_from(["*", "A*", "B"])),
+)
 def test_nothing_of_the_server_leaks(server: dict[str, str], allowed: list[str]) -> None:
     """Whatever is allowed: what passes is the server's own value, and never one of its own settings."""
     passed = clean({**server, "AGENTPROXY_SECRET": "s", "AGENTAPI_KEY": "s"}, allowed)

@@ -68,7 +68,11 @@ class Forks:
         self.server.start()
 
     async def launch(
-        self, *command: str, environment: Mapping[str, str] | None = None, limits: Limits | None = None, **changes: object
+        self,
+        *command: str,
+        environment: Mapping[str, str] | None = None,
+        limits: Limits | None = None,
+        **changes: object,
     ) -> Forked:
         """Launch an agent server around a program.
 

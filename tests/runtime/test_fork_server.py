@@ -80,7 +80,11 @@ async def test_its_agent_sees_exactly_its_environment(forks: Forks) -> None:
     """Nothing of the daemon's or the fork server's environment reaches an agent, and its limits hold."""
     limits = Limits(files=77, memory=2 << 30)
     one = await forks.launch(
-        "sh", "-c", "ulimit -n > limit; env > part; mv part out; cat", environment={"GREETING": "grüß\ndich"}, limits=limits
+        "sh",
+        "-c",
+        "ulimit -n > limit; env > part; mv part out; cat",
+        environment={"GREETING": "grüß\ndich"},
+        limits=limits,
     )
     shown = await _file(one.directory / "out")
     assert "GREETING=grüß\ndich" in shown

@@ -64,7 +64,10 @@ def test_a_good_database_is_well(place: Path) -> None:
 @pytest.mark.parametrize(
     ("statement", "sentence"),
     [
-        ("UPDATE counters SET value = 0 WHERE name = 'event'", "the journal has the event 2, but its counter stands at 0"),
+        (
+            "UPDATE counters SET value = 0 WHERE name = 'event'",
+            "the journal has the event 2, but its counter stands at 0",
+        ),
         ("UPDATE counters SET bytes = 7 WHERE name = 'event'", "its counter says 7"),
         ("DELETE FROM sessions", "1 rows of incarnations belong to no session"),
         ("UPDATE sessions SET environment = 'x:' || environment", "key file does not have"),

@@ -35,7 +35,9 @@ def ids(events: list[dict[str, Any]]) -> list[int]:
 
 async def with_session(server: Server, session_id: str = "one", **fields: Any) -> None:
     """Keep a session and its first event."""
-    await server.store.add_session(a_session(session_id, **fields), [an_event(session_id, "session.queued", agent="demo")])
+    await server.store.add_session(
+        a_session(session_id, **fields), [an_event(session_id, "session.queued", agent="demo")]
+    )
 
 
 @pytest_twisted.ensureDeferred
@@ -168,7 +170,9 @@ async def test_the_journal_over_websocket(tmp_path: Path) -> None:
     """Each message is one event, the past first; the end of the server closes it with a reason."""
     async with serving(tmp_path) as server:
         await with_session(server)
-        factory: Any = WebSocketClientFactory(f"ws://127.0.0.1:{server.port}/sessions/one/events?types=agent.*,session.*")
+        factory: Any = WebSocketClientFactory(
+            f"ws://127.0.0.1:{server.port}/sessions/one/events?types=agent.*,session.*"
+        )
         factory.protocol, factory.got, factory.wanted = Socket, [], 2
         factory.enough, factory.closed = Deferred(), Deferred()
         cast(Any, reactor).connectTCP("127.0.0.1", server.port, factory)
