@@ -1,8 +1,12 @@
 """The server's log: which lines are written, where, and in which form.
 
-`text` is twisted's own line. `json` is one object a line: `time` (RFC 3339, UTC), `level`, `logger`, `message`, the named
-facts of the sentence as `facts`, and `failure` with the traceback where there is one. Where the log goes is twistd's
+`text` is twisted's own line; behind the logger stand `request=` and, where the sentence does not name it, `session=`. `json` is
+one object a line: `time` (RFC 3339, UTC), `level`, `logger`, `message`, `request` and `session` where they are known, the other
+named facts of the sentence as `facts`, and `failure` with the traceback where there is one. Where the log goes is twistd's
 business (`--logfile`, `--nodaemon`); its `--syslog` and `--logger` keep their own form, and so does `twist`.
+
+`request` is the id of the request in which a line was written, or that began the work which wrote it; the answer to that request
+has it as `X-Request-ID`.
 """
 
 from __future__ import annotations
@@ -11,10 +15,12 @@ import json
 import signal
 import sys
 from collections.abc import Mapping
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, TextIO, cast
 
 from twisted.logger import (
+    FileLogObserver,
     FilteringLogObserver,
     ILogObserver,
     LogEvent,
@@ -22,10 +28,37 @@ from twisted.logger import (
     LogLevelFilterPredicate,
     eventAsText,
     formatEvent,
-    textFileLogObserver,
+    formatEventAsClassicLogText,
 )
 from twisted.python.logfile import LogFile
 from zope.interface import implementer
+
+_IDS = {"request": "request", "session": "session", "session_id": "session"}
+"""Facts that are ids, and what they are called in a line."""
+_known: ContextVar[Mapping[str, str]] = ContextVar("ids")
+
+
+def about(**ids: str | None) -> None:
+    """Let the lines that are written from here on, in this coroutine and what it starts, have these ids; None is none."""
+    _known.set({name: value for name, value in ids.items() if value is not None})
+
+
+def _ids(event: LogEvent) -> dict[str, str]:
+    """Return the ids of an event: its own, else those of the work that wrote it."""
+    own = {_IDS[name]: str(event[name]) for name in _IDS if event.get(name) is not None}
+    return {**_known.get({}), **own}
+
+
+def text_line(event: LogEvent) -> str | None:
+    """Return one event as text, None when there is nothing to say."""
+    ids = _ids(event)
+    said = formatEvent(event)
+    shown = "".join(f" {name}={value}" for name, value in sorted(ids.items()) if value not in said)
+    if not shown:
+        return formatEventAsClassicLogText(event)
+    level = event.get("log_level")
+    system = event.get("log_system") or f"{event.get('log_namespace', '-')}#{level.name if level else '-'}"
+    return formatEventAsClassicLogText({**event, "log_system": f"{system}{shown}"})
 
 
 @implementer(ILogObserver)
@@ -50,10 +83,11 @@ def json_line(event: LogEvent) -> str:
         "logger": event.get("log_namespace") or event.get("system") or "-",
         "message": formatEvent(event) or eventAsText(event, includeTimestamp=False, includeSystem=False),
     }
-    facts = {name: _simple(value) for name, value in event.items() if not _internal(name)}
+    ids = _ids(event)
+    facts = {name: _simple(value) for name, value in event.items() if not _internal(name) and name not in _IDS}
     if event.get("log_failure") is not None:
         line["failure"] = event["log_failure"].getTraceback()
-    return json.dumps({**line, **({"facts": facts} if facts else {})}, ensure_ascii=True)
+    return json.dumps({**line, **ids, **({"facts": facts} if facts else {})}, ensure_ascii=True)
 
 
 def _internal(name: str) -> bool:
@@ -99,7 +133,7 @@ def observer(options: Any, kind: str, level: str) -> Log | None:
     if parent is None or "nodaemon" not in parent or parent.get("syslog") or parent.get("logger"):
         return None
     file = _file(parent)
-    writing = JsonLines(file) if kind == "json" else textFileLogObserver(file)
+    writing = JsonLines(file) if kind == "json" else FileLogObserver(file, text_line)
     return Log(writing, level)
 
 

@@ -21,7 +21,6 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import ILogObserver, Logger
 from twisted.python.components import Componentized
 from twisted.python.failure import Failure
-from twisted.web.server import Site
 
 from agentproxy import logs
 from agentproxy.admission.guard import Guard
@@ -60,7 +59,7 @@ from agentproxy.runtime.starting import Ground
 from agentproxy.runtime.unix_users import Users
 from agentproxy.runtime.watching import read_boot_id
 from agentproxy.store import Sealer, Store, StoreError
-from agentproxy.web.access_log import access_line
+from agentproxy.web.access_log import LoggingSite
 from agentproxy.web.attendance import Attendance
 from agentproxy.web.documents import Documents
 from agentproxy.web.history import History
@@ -81,8 +80,16 @@ GATEWAY_NUMBERS = {
     "refused": ("Requests refused by the gateway.", True),
     "connects": ("Connections made to agent servers.", True),
     "failed": ("Forwarded requests that an agent server did not answer.", True),
+    "received_bytes": ("Bytes of bodies and tunnels from clients to agent servers.", True),
+    "sent_bytes": ("Bytes of answers and tunnels from agent servers.", True),
 }
-"""The metrics of the gateway: what it counts, and whether the number only grows."""
+"""What the gateway counts, and whether the number only grows."""
+
+STREAMS = {
+    "gateway_streams": "Open event streams of agent servers.",
+    "journal_streams": "Open streams of the journal, of whatever form.",
+}
+"""Numbers of streams, counted when they are asked for."""
 
 
 class CannotStart(Exception):  # noqa: N818 - a sentence for the operator, not a defect
@@ -299,9 +306,10 @@ class Daemon(Service):
             raise CannotStart(f"auth.static: {error}") from error
         admission.message_guard = attendance.guard
         self._measures = measures = Measures(
-            self._reactor, sessions.living, [self._gateway_numbers, self._store_numbers]
+            self._reactor, sessions.living, [self._gateway_numbers, self._stream_numbers]
         )
         store.on_commit(measures.committed)
+        store.on_effort(measures.store_took)
         measures.start()
         operations = Operations(
             {"store": store.healthy, "agent_server": self._agent_server_trouble},
@@ -321,7 +329,7 @@ class Daemon(Service):
         documents.face = face = Face(parts, guard.identify)
         root = Root(face.app.resource(), lambda uri: session_id_of(uri) is not None, cors)
         self._front = FrontFactory(
-            Site(root, logFormatter=access_line),
+            LoggingSite(root),  # type: ignore[no-untyped-call]
             admission,
             options,
             cors,
@@ -351,11 +359,12 @@ class Daemon(Service):
         for name, (meaning, grows) in GATEWAY_NUMBERS.items():
             yield f"gateway_{name}", meaning, grows, getattr(self._front.relay.counts, name)
 
-    def _store_numbers(self) -> Iterator[tuple[str, str, bool, float]]:
-        assert self._store is not None
-        commits, seconds = self._store.effort()
-        yield "store_commits", "Transactions of the store.", True, commits
-        yield "store_commit_seconds", "Time that they took.", True, seconds
+    def _stream_numbers(self) -> Iterator[tuple[str, str, bool, float]]:
+        assert self._front is not None
+        assert self._history is not None
+        counts = {"gateway_streams": self._front.streams(), "journal_streams": self._history.readers()}
+        for name, meaning in STREAMS.items():
+            yield name, meaning, False, counts[name]
 
     # -- stop
 

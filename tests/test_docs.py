@@ -61,3 +61,11 @@ def parts() -> list[type]:
     modules = [import_module(f"agentproxy.web.{one.name}") for one in pkgutil.iter_modules(web.__path__)]
     found = {value for module in modules for value in vars(module).values() if isinstance(value, type)}
     return [one for one in found if one.__module__.startswith("agentproxy.web.") and list(routes_of(one))]
+
+
+def test_the_reference_of_the_command_line_is_the_one_of_the_code() -> None:
+    """docs/commands.md is what the commands say of themselves."""
+    from agentproxy.commands.reference import document
+
+    text = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+    assert text == document(), "run python -m agentproxy.commands.reference docs/commands.md"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+from contextvars import copy_context
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.logger import ILogObserver, Logger, LogPublisher
+from twisted.logger import FileLogObserver, ILogObserver, Logger, LogPublisher
 
 from agentproxy import logs
 
@@ -23,11 +24,15 @@ def written(observer: ILogObserver) -> Logger:
 def test_a_json_line_has_the_sentence_and_its_facts() -> None:
     """One object a line: time, level, logger, message, and the facts by name."""
     file = io.StringIO()
-    written(logs.JsonLines(file)).warn("Session {session} ended\nbadly", session="s1")
+    written(logs.JsonLines(file)).warn("Session {session} ended\nbadly: {cause}", session="s1", cause="full")
     line = json.loads(file.getvalue())
     assert file.getvalue().count("\n") == 1
-    assert (line["level"], line["logger"], line["message"]) == ("warn", "agentproxy.test", "Session s1 ended\nbadly")
-    assert line["facts"] == {"session": "s1"}
+    assert (line["level"], line["logger"], line["message"]) == (
+        "warn",
+        "agentproxy.test",
+        "Session s1 ended\nbadly: full",
+    )
+    assert (line["session"], line["facts"]) == ("s1", {"cause": "full"})
     assert line["time"].endswith("+00:00")
 
 
@@ -88,3 +93,19 @@ def test_the_level_can_be_changed_while_it_runs(tmp_path: Path) -> None:
     assert "between" in text
     assert "before" not in text
     assert "after" not in text
+
+
+def test_ids_stand_where_they_are_found() -> None:
+    """A line of a request has its id and its session, in JSON by name and in text behind the logger; its own ids win."""
+
+    def both() -> tuple[dict[str, object], str]:
+        logs.about(request="r1", session="s1")
+        json_file, text_file = io.StringIO(), io.StringIO()
+        written(logs.JsonLines(json_file)).info("Session {session} is ready", session="s2")
+        written(FileLogObserver(text_file, logs.text_line)).info("Something happened")
+        return json.loads(json_file.getvalue()), text_file.getvalue()
+
+    line, text = copy_context().run(both)
+    assert (line["request"], line["session"]) == ("r1", "s2")
+    assert "facts" not in line
+    assert text.endswith("[agentproxy.test#info request=r1 session=s1] Something happened\n")

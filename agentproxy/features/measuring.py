@@ -21,7 +21,8 @@ from twisted.logger import Logger
 
 from agentproxy import __version__
 from agentproxy.features.living import LivingSession
-from agentproxy.model.event import Event
+from agentproxy.model.delivery import DeliveryState
+from agentproxy.model.event import KINDS, Event
 from agentproxy.model.session import Phase
 from agentproxy.runtime import cgroups
 
@@ -33,6 +34,10 @@ LAG_EVERY = 0.5
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 _LAG = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
+_COMMITS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
+OTHER = "other"
+"""The label of what this version has no name for."""
+_STATES = frozenset(one.value for one in DeliveryState)
 _STARTING = ("session.queued", "session.restarted", "session.step", "session.ready", "session.ended")
 Numbers = Callable[[], Iterable[tuple[str, str, bool, float]]]
 """Returns rows of name, help, whether it only grows, value."""
@@ -66,6 +71,13 @@ class Measures:
             "agentproxy_reactor_lag_seconds", "How late the reactor runs what is due.", buckets=_LAG,
             registry=self._registry,
         )  # fmt: skip
+        self._deliveries = Counter(
+            "agentproxy_deliveries", "Deliveries by the state that they entered.", ["state"], registry=self._registry
+        )
+        self._commits = Histogram(
+            "agentproxy_store_commit_seconds", "Time of each transaction of the store.", buckets=_COMMITS,
+            registry=self._registry,
+        )  # fmt: skip
         version = Gauge("agentproxy_info", "The version that runs.", ["version"], registry=self._registry)
         version.labels(__version__).set(1)
         self._registry.register(_Now(self._collect))
@@ -96,9 +108,16 @@ class Measures:
     def committed(self, events: Sequence[Event]) -> None:
         """Count events of the journal."""
         for event in events:
-            self._events.labels(event.kind).inc()
+            self._events.labels(event.kind if event.kind in KINDS else OTHER).inc()
+            if event.kind == "delivery":
+                state = str(event.data.get("state"))
+                self._deliveries.labels(state if state in _STATES else OTHER).inc()
             if event.kind in _STARTING:
                 self._follow_start(event)
+
+    def store_took(self, seconds: float) -> None:
+        """Note how long a transaction of the store took; from any thread."""
+        self._commits.observe(seconds)
 
     def _follow_start(self, event: Event) -> None:
         now = event.time.timestamp()

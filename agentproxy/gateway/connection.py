@@ -299,6 +299,10 @@ class FrontProtocol(Protocol):
         elif now - self._since > self.options.keep_alive_timeout:
             self.finish(True)
 
+    def streams(self) -> bool:
+        """Return whether an agent server's event stream runs here."""
+        return isinstance(self._turn, Exchange) and self._turn.streams()
+
     def recheck(self, allowed: Callable[[Head, Callable[[], None]], bool]) -> None:
         """End what runs if it would not be allowed now; see :meth:`FrontFactory.recheck`."""
         turn = self._turn

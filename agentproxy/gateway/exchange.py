@@ -95,7 +95,12 @@ class Exchange:
 
     def _failed(self, failure: Failure) -> None:
         if not self.over:
-            self.log.failure("Request for session {session} failed", failure, session=self.session_id)
+            self.log.failure(
+                "Request for session {session} failed",
+                failure,
+                session=self.session_id,
+                request=self._head.id.decode("ascii"),
+            )
             self._refuse(Refusal(INTERNAL_ERROR, session_id=self.session_id))
 
     def _connect(self, fresh: bool) -> None:
@@ -139,6 +144,7 @@ class Exchange:
         """Pass on bytes of the client; return those behind the request."""
         self._touched = self._relay.moment
         if self.tunnel:
+            self._relay.counts.received_bytes += len(data)
             if self._agent is not None:
                 self._agent.write(data)
             return b""
@@ -149,6 +155,7 @@ class Exchange:
         except HeadError as error:
             self._refuse(Refusal(AMBIGUOUS_REQUEST, str(error)))
             return b""
+        self._relay.counts.received_bytes += len(passed)
         if self._agent is not None:
             self._agent.write(passed)
         else:
@@ -204,6 +211,7 @@ class Exchange:
     def agent_data(self, data: bytes) -> None:
         """Pass the answer on."""
         self._heard = True
+        self._relay.counts.sent_bytes += len(data)
         self._touched = self._relay.moment
         if self.tunnel:
             self._client.write(data)
@@ -338,6 +346,10 @@ class Exchange:
         if not self.over:
             self._end()
             self._client.abort()
+
+    def streams(self) -> bool:
+        """Return whether it is an event stream under way."""
+        return self._begun and not self.over and self._answer.is_event_stream
 
     def check(self, now: float) -> None:
         """Meet the deadlines, and keep a silent event stream alive; called every second or so."""

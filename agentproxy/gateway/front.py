@@ -96,6 +96,10 @@ class FrontFactory(Factory):
         for connection in list(self.connections):
             connection.recheck(allowed)
 
+    def streams(self) -> int:
+        """Return how many event streams of agent servers are open."""
+        return sum(connection.streams() for connection in self.connections)
+
     def cut(self, session_id: str) -> None:
         """End every request and stream of the session."""
         for connection in list(self.connections):

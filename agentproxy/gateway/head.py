@@ -11,6 +11,7 @@ import re
 from typing import Any
 
 from agentproxy.errors import AMBIGUOUS_REQUEST, HEAD_TOO_LARGE, Refusal
+from agentproxy.model.request_id import request_id
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -101,7 +102,7 @@ class Head:
     """
 
     # Not a frozen dataclass: making one would cost more than the rest of the parser.
-    __slots__ = ("fields", "length", "method", "minor", "peer", "secure", "share", "target")
+    __slots__ = ("_id", "fields", "length", "method", "minor", "peer", "secure", "share", "target")
 
     def __init__(
         self,
@@ -114,6 +115,7 @@ class Head:
         length: int = 0,
         share: str = "",
     ) -> None:
+        self._id: bytes | None = None
         self.share = share
         self.method = method
         self.target = target
@@ -132,6 +134,13 @@ class Head:
     def get(self, name: bytes) -> bytes | None:
         """Return the first value of the header; ``name`` is in lower case."""
         return self.fields.first(name)
+
+    @property
+    def id(self) -> bytes:
+        """Return the id of the request, the client's or one of ours."""
+        if self._id is None:
+            self._id = request_id(self.fields.first(b"x-request-id"))
+        return self._id
 
     @property
     def keep_alive(self) -> bool:

@@ -64,3 +64,5 @@ class GatewayCounts:
     refused: int = 0
     connects: int = 0
     failed: int = 0
+    received_bytes: int = 0
+    sent_bytes: int = 0

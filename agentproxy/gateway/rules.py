@@ -15,6 +15,7 @@ from agentproxy.gateway.head import CHUNKED, AnswerHead, Fields, Head, Headers, 
 from agentproxy.gateway.routes import agent_target
 from agentproxy.model.backend import DOOR_HEADER, Backend
 from agentproxy.model.cors import CorsRules
+from agentproxy.model.request_id import HEADER, request_id
 
 HOP_BY_HOP = frozenset(
     b"connection keep-alive proxy-connection proxy-authenticate proxy-authorization te upgrade "
@@ -25,6 +26,7 @@ FORWARDED = frozenset(
 )
 _PLAIN_CONNECTION = frozenset({b"keep-alive", b"close"})
 _DOOR = DOOR_HEADER.lower().encode("ascii")
+_ID = HEADER.lower()
 _NEVER_NAMED = frozenset({b"host", b"cookie", b"content-type"})
 
 
@@ -34,7 +36,7 @@ def _lines_of(names: Iterable[bytes], more: bytes = b"") -> re.Pattern[bytes]:
     return re.compile(rb"^(?:" + wanted + more + rb"):[^\r]*\r\n", re.IGNORECASE | re.MULTILINE)
 
 
-_NOT_ANSWERED = _lines_of(HOP_BY_HOP | {_DOOR}, rb"|access-control-[^:]*")
+_NOT_ANSWERED = _lines_of(HOP_BY_HOP | {_DOOR, _ID}, rb"|access-control-[^:]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ class CredentialRules:
 
     def __post_init__(self) -> None:
         """Derive every name that is not passed on, and the pattern of their lines."""
-        dropped = HOP_BY_HOP | FORWARDED | self.headers | {b"host", b"authorization", _DOOR}
+        dropped = HOP_BY_HOP | FORWARDED | self.headers | {b"host", b"authorization", _DOOR, _ID}
         object.__setattr__(self, "dropped", dropped)
         object.__setattr__(self, "removed", _lines_of(dropped))
 
@@ -178,11 +180,13 @@ def request_for_agent(
         rest = _passed(head, credentials, upgrade) + _forwarded(head, session_id, trusted)
         if not upgrade:
             fields.passed = (key, rest)
-    return b"%s %s HTTP/1.1\r\nHost: %s\r\n%s%s\r\n" % (
+    return b"%s %s HTTP/1.1\r\nHost: %s\r\n%s%s: %s\r\n%s\r\n" % (
         head.method,
         agent_target(head.target),
         backend.authority.encode(),
         rest,
+        HEADER,
+        head.id,
         b"" if backend.door is None else b"%s: %s\r\n" % (DOOR_HEADER.encode(), backend.door.encode()),
     )
 
@@ -207,6 +211,13 @@ def answer_for_client(
     :param close: the connection ends after this answer.
     :param memory: of heads made before; only for one ``cors``.
     """
+    if answer.status < 200 and answer.status != 101:
+        return _answer_for_client(answer, head, cors, close)
+    # Each answer has an id of its own, so the rest is what can be remembered.
+    return b"%s%s: %s\r\n\r\n" % (_known_answer(answer, head, cors, close, memory)[:-2], HEADER, head.id)
+
+
+def _known_answer(answer: AnswerHead, head: Head, cors: CorsRules, close: bool, memory: Memory | None) -> bytes:
     if memory is None or not answer.raw:
         return _answer_for_client(answer, head, cors, close)
     origin = head.fields.first(b"origin")
@@ -245,7 +256,7 @@ def _answer_lines(answer: AnswerHead) -> Iterator[bytes]:
     dropped = HOP_BY_HOP | (fields.tokens(b"connection") - {b"content-type"})
     for name, value in fields.pairs:
         low = name.lower()
-        if low in dropped or low.startswith(b"access-control-") or low == _DOOR:
+        if low in dropped or low.startswith(b"access-control-") or low in (_DOOR, _ID):
             continue
         if low == b"vary":
             value = b", ".join(p.strip() for p in value.split(b",") if p.strip().lower() not in (b"origin", b""))
@@ -279,4 +290,5 @@ def refusal_answer(refusal: Refusal, head: Head | None, cors: CorsRules, close: 
     """Return the whole answer that says a refusal; ``head`` is None when no head could be read."""
     body = json.dumps(refusal.body()).encode()
     headers = refusal_headers(refusal, cors.headers(head.get(b"origin") if head else None))
+    headers.append((HEADER, head.id if head else request_id(None)))
     return own_answer(refusal.kind.status, headers, body, head is not None and head.method == b"HEAD", close)

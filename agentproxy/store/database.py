@@ -62,6 +62,7 @@ class Store:
         self._sealer = secrets
         self._listeners: list[Listener] = []
         self._revised: list[Callable[[str], None]] = []
+        self._took: Callable[[float], None] = lambda _seconds: None
         self._writer: Writer | None = None
         self._pool: ThreadPool | None = None
         self._reading: Engine | None = None
@@ -82,7 +83,7 @@ class Store:
             writing.dispose()
             await self.close()
             raise
-        self._writer = Writer(self._reactor, writing, self._committed)
+        self._writer = Writer(self._reactor, writing, self._committed, lambda seconds: self._took(seconds))
         self._writer.start()
 
     def _prepare(self, writing: Engine) -> None:
@@ -112,9 +113,9 @@ class Store:
         """Return None, or the sentence why writing fails."""
         return "the store is closed" if self._writer is None else self._writer.trouble
 
-    def effort(self) -> tuple[int, float]:
-        """Return how many transactions were tried since the start, and the seconds that they took."""
-        return (0, 0.0) if self._writer is None else (self._writer.commits, self._writer.commit_seconds)
+    def on_effort(self, listener: Callable[[float], None]) -> None:
+        """Tell *listener*, on the writing thread, the seconds that each transaction took; it must not fail."""
+        self._took = listener
 
     def on_commit(self, listener: Listener) -> Callable[[], None]:
         """Tell *listener* of events on the reactor thread, in order of number, after their commit.

@@ -54,26 +54,29 @@ class Writer:
 
     :param committed: told on the reactor thread of each group's events, in order of number, after its commit and
         before the requests of the group are answered.
+    :param took: told, on the writing thread, how many seconds each transaction took; one that failed too.
     :ivar trouble: why writing fails now, or None.
-    :ivar commits: how many transactions were tried, and in :attr:`commit_seconds` how long they took together.
     """
 
     log = Logger()
 
     def __init__(
-        self, reactor: IReactorFromThreads, engine: Engine, committed: Callable[[Sequence[Event]], None]
+        self,
+        reactor: IReactorFromThreads,
+        engine: Engine,
+        committed: Callable[[Sequence[Event]], None],
+        took: Callable[[float], None] = lambda _seconds: None,
     ) -> None:
         self._reactor = reactor
         self._engine = engine
         self._committed = committed
+        self._took = took
         self._waiting: deque[_Request] = deque()
         self._changed = threading.Condition()
         self._stopping = False
         self._stopped: Deferred[None] = Deferred()
         self._thread = threading.Thread(target=self._run, name="agentproxy-store-writer", daemon=True)
         self.trouble: str | None = None
-        self.commits = 0
-        self.commit_seconds = 0.0
 
     def start(self) -> None:
         """Start the thread."""
@@ -139,8 +142,7 @@ class Writer:
             outcomes, events = [_Outcome(request, failure=translated(error)) for request in group], []
         else:
             self._note(None)
-        self.commits += 1
-        self.commit_seconds += time.perf_counter() - begun
+        self._took(time.perf_counter() - begun)
         self._reactor.callFromThread(self._answer, outcomes, events)
 
     def _note(self, trouble: str | None) -> None:

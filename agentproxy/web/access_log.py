@@ -5,11 +5,15 @@ from __future__ import annotations
 import re
 from urllib.parse import unquote_to_bytes
 
+from twisted.logger import Logger
 from twisted.web.http import Request
-from twisted.web.iweb import IAccessLogFormatter
-from zope.interface import provider
+from twisted.web.server import Site
 
+from agentproxy.web.routing import id_of
+
+log = Logger()
 _LINK = re.compile(rb"/+s/")
+_SESSION = re.compile(r"/sessions/([0-9a-f-]{36})(?:/|$)")
 
 
 def shown_target(target: bytes) -> str:
@@ -20,13 +24,25 @@ def shown_target(target: bytes) -> str:
     return path.decode("utf-8", "replace")[:500] + ("?..." if mark else "")
 
 
-@provider(IAccessLogFormatter)
-def access_line(timestamp: str, request: Request) -> str:
-    """Return the line of a request."""
-    address = getattr(request.getClientAddress(), "host", None) or "-"
-    agent = (request.getHeader(b"user-agent") or b"-").decode("utf-8", "replace")[:200]
-    method = request.method.decode("ascii", "replace")
-    line = (
-        f"{address} {timestamp} {method} {shown_target(request.uri)} {request.code} {request.sentLength or '-'} {agent}"
-    )
-    return "".join(character if character.isprintable() else "?" for character in line)
+class LoggingSite(Site):
+    """A site whose requests are told to the log, with their ids."""
+
+    def log(self, request: Request) -> None:
+        """Write the line of a request that has been answered."""
+        target = _printable(shown_target(request.uri))
+        session = _SESSION.match(target)
+        log.info(
+            "{address} {method} {target} {status} {size} {agent}",
+            address=getattr(request.getClientAddress(), "host", None) or "-",
+            method=_printable(request.method.decode("ascii", "replace")),
+            target=target,
+            status=request.code,
+            size=request.sentLength or "-",
+            agent=_printable((request.getHeader(b"user-agent") or b"-").decode("utf-8", "replace")[:200]),
+            request=id_of(request),
+            session=session[1] if session else None,
+        )
+
+
+def _printable(text: str) -> str:
+    return "".join(character if character.isprintable() else "?" for character in text)

@@ -49,10 +49,14 @@ class History:
 
     def close(self) -> bool:
         """End every stream and return whether there was one, whose last bytes are on their way; twice does no harm."""
-        had_readers = len(self._streams) + len(self._statuses) > 0
+        had_readers = self.readers() > 0
         self._streams.close()
         self._statuses.close()
         return had_readers
+
+    def readers(self) -> int:
+        """Return how many streams are open."""
+        return len(self._streams) + len(self._statuses)
 
     def recheck(self) -> None:
         """End the streams of those who may not read any more. To be called when access was taken back."""

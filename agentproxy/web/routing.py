@@ -17,7 +17,9 @@ from twisted.python.failure import Failure
 from twisted.web.http import Request
 from twisted.web.iweb import IRequest
 
+from agentproxy import logs
 from agentproxy.model.principal import Principal
+from agentproxy.model.request_id import HEADER
 from agentproxy.web.answers import answer_failure
 
 Handler = TypeVar("Handler", bound=Callable[..., Awaitable[bytes]])
@@ -85,11 +87,18 @@ class Face:
 
     def _add(self, one: Route, handler: Callable[..., Awaitable[bytes]]) -> None:
         async def endpoint(request: Request, **fields: Any) -> bytes:
+            logs.about(request=id_of(request), session=fields.get("session_id"))
             caller = ANONYMOUS if one.open else await self._identify(request)
             return await handler(request, caller, **fields)
 
         endpoint.__name__ = f"{type(getattr(handler, '__self__', None)).__name__}_{one.method}_{one.name}"
         self.app.route(one.path, methods=[one.method], endpoint=f"{one.method} {one.path}")(endpoint)
+
+
+def id_of(request: Request) -> str | None:
+    """Return the id that the answer to a request has, None outside of the tree that gives it one."""
+    found = request.responseHeaders.getRawHeaders(HEADER)
+    return found[0].decode("ascii") if found else None
 
 
 def _refused(request: IRequest, failure: Failure) -> bytes:

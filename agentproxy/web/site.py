@@ -8,6 +8,7 @@ from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request
 
 from agentproxy.model.cors import CorsRules
+from agentproxy.model.request_id import HEADER, request_id
 
 SECURITY_HEADERS = {
     "x-xss-protection": "1; mode=block",
@@ -45,6 +46,8 @@ class Root(Resource):
         request.postpath.insert(0, path)
         if self.proxy is not None and self._is_session(request.uri):
             return self.proxy
+        given = request.requestHeaders.getRawHeaders(HEADER, [None])[0]
+        request.responseHeaders.setRawHeaders(HEADER, [request_id(given)])
         for name, value in SECURITY_HEADERS.items():
             request.responseHeaders.setRawHeaders(name, [value])
         if request.isSecure():

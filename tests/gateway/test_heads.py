@@ -99,7 +99,8 @@ def test_credentials_and_the_door_stay_with_us() -> None:
     """An agent gets its door's secret, never the caller's key, bearer, or session cookie."""
     raw = (
         f"POST /{ID}/message HTTP/1.1\r\nHost: us\r\nAuthorization: Bearer x\r\nX-API-Key: k\r\nX-Agentproxy-Door: no\r\n"
-        "Cookie: a=1; agentproxy_session=s\r\nX-Forwarded-For: 9.9.9.9\r\nConnection: keep-alive, X-Hop\r\nX-Hop: 1\r\n"
+        "Cookie: a=1; agentproxy_session=s\r\nX-Request-ID: r1\r\n"
+        "X-Forwarded-For: 9.9.9.9\r\nConnection: keep-alive, X-Hop\r\nX-Hop: 1\r\n"
         "Content-Length: 2\r\n\r\n"
     ).encode()
     head = parse_request(raw, 50, "1.2.3.4")
@@ -108,7 +109,8 @@ def test_credentials_and_the_door_stay_with_us() -> None:
         sent
         == (
             f"POST /message HTTP/1.1\r\nHost: 127.0.0.1:7\r\nCookie: a=1\r\nContent-Length: 2\r\nX-Forwarded-For: 1.2.3.4\r\n"
-            f"X-Forwarded-Host: us\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Prefix: /{ID}\r\nX-Agentproxy-Door: d\r\n\r\n"
+            f"X-Forwarded-Host: us\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Prefix: /{ID}\r\n"
+            "X-Request-ID: r1\r\nX-Agentproxy-Door: d\r\n\r\n"
         ).encode()
     )
 

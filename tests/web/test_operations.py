@@ -56,6 +56,22 @@ def test_starts_and_events_are_counted_from_the_journal() -> Any:
 
 
 @inlineCallbacks
+def test_labels_come_from_fixed_sets() -> Any:
+    """Deliveries are counted by state, transactions timed; a name that this version does not know makes no new label."""
+    measures = Measures(Clock(), tuple, [])
+    for number, state in enumerate(("accepted", "typing", "answered", "accepted", "dreamt")):
+        measures.committed([event(number, "delivery", 0.0, state=state)])
+    measures.committed([event(9, f"of the future {number}", 0.0) for number in range(20)])
+    measures.store_took(0.002)
+    found = values((yield ensureDeferred(measures.text())))
+    assert found["agentproxy_deliveries_total state=accepted"] == 2
+    assert found["agentproxy_deliveries_total state=other"] == 1
+    assert found["agentproxy_events_total type=other"] == 20
+    assert not any("future" in name or "dreamt" in name for name in found)
+    assert found["agentproxy_store_commit_seconds_bucket le=0.0025"] == 1
+
+
+@inlineCallbacks
 def test_the_lag_of_the_reactor_is_measured() -> Any:
     """A reactor that comes late is seen; nothing is left on the clock afterwards."""
     clock = Clock()
@@ -107,14 +123,14 @@ def test_numbers_are_for_those_who_may_read_them() -> None:
 @inlineCallbacks
 def test_every_number_is_documented() -> Any:
     """docs/metrics.md has a row for each metric that this version can show, and no other."""
-    from agentproxy.service import GATEWAY_NUMBERS
+    from agentproxy.service import GATEWAY_NUMBERS, STREAMS
 
     page = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text(encoding="utf-8")
     documented = set(re.findall(r"^\| `(agentproxy_\w+)` \|", page, re.MULTILINE))
     text = yield ensureDeferred(Measures(reactor, tuple, []).text())
     shown = set(re.findall(r"^# HELP (\w+)", text.decode(), re.MULTILINE))
     shown |= {f"agentproxy_gateway_{name}" + "_total" * grows for name, (_text, grows) in GATEWAY_NUMBERS.items()}
-    shown |= {"agentproxy_store_commits_total", "agentproxy_store_commit_seconds_total"}
+    shown |= {f"agentproxy_{name}" for name in STREAMS}
     assert documented == {name for name in shown if not name.endswith("_created")}
 
 

@@ -109,3 +109,16 @@ def test_a_wrong_method_names_the_right_ones(client: StubTreq) -> Any:
         assert (code, body["code"], headers["allow"]) == (405, "method_not_allowed", "GET")
 
     return ensureDeferred(steps())
+
+
+def test_every_answer_has_the_id_of_its_request(client: StubTreq) -> Any:
+    """The client's own where it is a good one; else a new one; on refusals too."""
+
+    async def steps() -> None:
+        assert (await ask(client, "GET", "/open", x_request_id="mine"))[2]["x-request-id"] == "mine"
+        assert (await ask(client, "GET", "/nowhere", x_request_id="mine"))[2]["x-request-id"] == "mine"
+        made = [(await ask(client, "GET", "/things/x", x_request_id="not good"))[2]["x-request-id"] for _ in range(2)]
+        assert "not good" not in made
+        assert made[0] != made[1]
+
+    return ensureDeferred(steps())
