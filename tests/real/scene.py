@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from tests.real.stub_model import KEY, StubModel
 from tests.waiting import wait_for
 from tests.wire import Reply
 
-PROGRAMS = "AGENTPROXY_REAL_AGENTS"
+PROGRAMS = "REAL_AGENTS"
 """Variable with the directory where ``scripts/real_agents`` has put the agents' programs; PATH without it."""
 CODEX = ["codex", "--no-daemon", "--no-alt-screen", "--model", "stub-model"]
 """A model that it does not know gets the tools that the stub calls."""
@@ -32,8 +31,9 @@ def programs() -> str:
 
 
 def need(agent: str) -> None:
-    """Skip the test when *agent* is not installed."""
+    """Skip the test when *agent* is not installed; fail it when somebody has said that it is."""
     if shutil.which(agent, path=programs()) is None:
+        assert PROGRAMS not in os.environ, f"{agent} is not in {os.environ[PROGRAMS]}, which {PROGRAMS} names"
         pytest.skip(f"{agent} is not installed; scripts/real_agents installs it and runs these tests")
 
 
@@ -45,7 +45,7 @@ class Scene:
 
     def __init__(self, directory: Path, agent_server: str = "embedded", **options: Any) -> None:
         self.model = StubModel()
-        self.directory = directory
+        self.directory, self.agent_server = directory, agent_server
         (directory / "agentproxy").mkdir()
         given = {"agents": {"codex": {"command": CODEX}}, **options}
         (directory / "agentproxy" / "agentproxy.yaml").write_text(json.dumps(given))
@@ -89,7 +89,8 @@ class Scene:
 
     def screen(self, session_id: str) -> str:
         """Return the screen without blank rows at its end."""
-        return str(self.client.get(f"/{session_id}/screen").json()["text"]).rstrip()
+        reply = self.client.get(f"/{session_id}/screen")
+        return str(reply.json()["text"]).rstrip() if reply.status == 200 else "it cannot be read through agentapi"
 
     def send(self, session_id: str, content: str, wait: str = "answered") -> Any:
         """Send a message as a delivery; return the delivery."""
@@ -133,8 +134,3 @@ def environment(agent: str, url: str, key: str) -> dict[str, str]:
 def wait_long(what: str, condition: Callable[[], Any]) -> Any:
     """Wait as long as a real agent may take."""
     return wait_for(what, condition, LONG, 0.1)
-
-
-def timed(began: float) -> str:
-    """Return the seconds since *began*, for a person."""
-    return f"{time.monotonic() - began:.1f} s"
