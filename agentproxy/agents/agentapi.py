@@ -18,12 +18,14 @@ from twisted.logger import Logger
 from agentproxy.agents.connection import Answer, Connection, NotAnswered, NotConnected
 from agentproxy.agents.driver import (
     AgentEvent,
+    AskedEvent,
     Busy,
     ErrorEvent,
     EventSink,
     ExitEvent,
     MessageEvent,
     Outcome,
+    PermittedEvent,
     Refused,
     Sent,
     StatusEvent,
@@ -33,6 +35,7 @@ from agentproxy.agents.driver import (
     Unreachable,
 )
 from agentproxy.errors import AGENT_TIMEOUT, AGENT_UNREACHABLE, Refusal
+from agentproxy.model.approval import AcpRequest
 from agentproxy.model.backend import Backend
 from agentproxy.model.message import Message
 from agentproxy.model.session import AgentStatus, ExitStatus
@@ -58,6 +61,13 @@ def _message(given: Mapping[str, Any], content: str) -> Message:
     )
 
 
+def _request(given: Mapping[str, Any]) -> AcpRequest:
+    options = tuple((str(one["id"]), str(one["name"]), str(one["kind"])) for one in given["options"])
+    return AcpRequest(
+        str(given["id"]), str(given["title"]), str(given["kind"]), str(given.get("command") or ""), options
+    )
+
+
 def understand(event: ServerSentEvent) -> AgentEvent | None:
     """Return what one event of ``/events`` says, None for an event of an unknown name.
 
@@ -72,6 +82,10 @@ def understand(event: ServerSentEvent) -> AgentEvent | None:
         return ErrorEvent(str(data["message"]), str(data["level"]), datetime.fromisoformat(data["time"]))
     if event.name == "agent_exited":
         return ExitEvent(f"the agent has ended: {ExitStatus(data.get('code'), data.get('signal')).sentence()}")
+    if event.name == "permission_request":
+        return AskedEvent(_request(data))
+    if event.name == "permission_answered":
+        return PermittedEvent(str(data["id"]))
     return None
 
 
@@ -202,6 +216,10 @@ class AgentapiDriver:
     def events(self, sink: EventSink) -> Subscription:
         """Open ``/events``: the replay of all messages, one status, the last errors, then what happens."""
         return _Reading(self._connection, "/events", sink)
+
+    async def permit(self, request: str, option: str) -> Outcome:
+        """Refuse: agentapi answers every request of the protocol by itself."""
+        return Refused(f"this agent server answers by itself, {request} cannot be answered with {option}")
 
     async def answers(self) -> bool:
         """Return whether ``GET /status`` is answered as the contract says."""

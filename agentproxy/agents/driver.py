@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from agentproxy.model.approval import AcpRequest
 from agentproxy.model.message import Message
 from agentproxy.model.session import AgentStatus
 
@@ -83,7 +84,21 @@ class ExitEvent:
     why: str
 
 
-AgentEvent = StatusEvent | MessageEvent | ErrorEvent | ExitEvent
+@dataclass(frozen=True, slots=True)
+class AskedEvent:
+    """An agent on the Agent Client Protocol asks leave for something; replayed on each new stream while it stands."""
+
+    request: AcpRequest
+
+
+@dataclass(frozen=True, slots=True)
+class PermittedEvent:
+    """What was asked with the id *request* is answered."""
+
+    request: str
+
+
+AgentEvent = StatusEvent | MessageEvent | ErrorEvent | ExitEvent | AskedEvent | PermittedEvent
 
 
 class EventSink(Protocol):
@@ -133,6 +148,9 @@ class AgentServerDriver(Protocol):
 
     async def interrupt(self, keys: Sequence[str]) -> Outcome:
         """Interrupt the agent's turn; *keys* are its interrupt keys from the catalogue."""
+
+    async def permit(self, request: str, option: str) -> Outcome:
+        """Answer what the agent asks over its protocol with an offered option; ``Refused`` when it does not ask it now."""
 
     async def answers(self) -> bool:
         """Return whether the agent server answers as ours: a probe with a short deadline, no refusals."""

@@ -6,6 +6,7 @@ a message is typed. Its event ``agent_exited`` is understood by the shared core.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 from agentproxy.agents.agentapi import PROBE_DEADLINE, READ_DEADLINE, AgentapiDriver, without_padding
@@ -25,6 +26,10 @@ class EmbeddedDriver(AgentapiDriver):
         if keys:
             return await super().interrupt(keys)
         return await self._post("/interrupt", b"", READ_DEADLINE)
+
+    async def permit(self, request: str, option: str) -> Outcome:
+        """Answer what the agent asks over its protocol."""
+        return await self._post("/permissions", json.dumps({"id": request, "option": option}).encode(), READ_DEADLINE)
 
     async def answers(self) -> bool:
         """Return whether ``GET /health`` is answered, which needs the right door."""

@@ -32,6 +32,11 @@ class AgentOptions:
     allow: tuple[str, ...] | None = option(None, "Keys that say yes to an approval that it wants.")
     deny: tuple[str, ...] | None = option(None, "Keys that say no to it.")
     clear: tuple[str, ...] | None = option(None, "Keys that empty its input line.")
+    acp: bool = option(
+        False,
+        "It speaks the Agent Client Protocol on its pipes: what it asks leave for is an approval, marks and keys are not used."
+        " Needs the embedded agent server.",
+    )
     install: str | None = option(None, "Sentence that says how to install it.")
 
 

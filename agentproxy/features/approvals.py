@@ -17,12 +17,22 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from agentproxy.agents.driver import AgentServerDriver, Busy, Refused, Sent, TypedNotEntered, Unreachable
+from agentproxy.agents.driver import AgentServerDriver, Busy, Outcome, Refused, Sent, TypedNotEntered, Unreachable
 from agentproxy.errors import AGENT_UNREACHABLE, APPROVAL_CHANGED, APPROVAL_NOT_FOUND, INVALID_REQUEST, Refusal
 from agentproxy.features.approval_rules import Rules
 from agentproxy.features.attention import Watcher
 from agentproxy.features.deliveries import Permitting
-from agentproxy.model.approval import OPEN, Approval, ApprovalState, Choice, Prompt, find_choice, read_prompt, rule_for
+from agentproxy.model.approval import (
+    OPEN,
+    Approval,
+    ApprovalState,
+    Choice,
+    Prompt,
+    find_choice,
+    prompt_of,
+    read_prompt,
+    rule_for,
+)
 from agentproxy.model.attention import Kind, last_rows
 from agentproxy.model.event import NewEvent
 from agentproxy.model.principal import SERVER, Principal
@@ -121,7 +131,7 @@ class Approvals:
             if known is not None:
                 self._gone(known)
             return
-        prompt = read_prompt(asking.watcher.screen, now.line, asking.watcher.marks, asking.keys)
+        prompt = _prompt(asking, asking.watcher.screen)
         if known is not None and known.approval.prompt.fingerprint == prompt.fingerprint:
             return
         if known is not None:
@@ -233,16 +243,18 @@ class Approvals:
         if driver is None:
             raise self._changed_refusal(known.approval)
         screen = await driver.screen()
-        prompt = read_prompt(screen, watcher.now.line, watcher.marks, known.asking.keys)
+        prompt = _prompt(known.asking, screen)
         if watcher.now.kind is not Kind.APPROVAL or prompt.fingerprint != known.approval.prompt.fingerprint:
             raise self._changed_refusal(known.approval, screen)
 
     async def _pressed(self, known: _Open, choice: Choice, caller: Principal) -> Approval:
-        driver = known.asking.driver
         for number, key in enumerate(choice.keys):
             if number:
                 await deferLater(self._clock, KEY_PAUSE)
-            outcome = await driver.send_raw(key) if driver is not None else Unreachable("the session ended")
+            outcome = await _give(known, key)
+            if isinstance(outcome, Refused) and known.approval.prompt.request:
+                await self._settle(known, ApprovalState.GONE, outcome.why)
+                raise self._changed_refusal(known.approval)
             if isinstance(outcome, Unreachable | Refused | Busy) and number == 0:
                 await self._settle(known, ApprovalState.WAITING, "")
                 raise Refusal(AGENT_UNREACHABLE, getattr(outcome, "why", "it is busy"), known.approval.session_id)
@@ -360,3 +372,19 @@ class Approvals:
                 else log.failure("The approval {approval} could not be handled", failure, approval=one.id)
             )
         )
+
+
+def _prompt(asking: Asking, screen: str) -> Prompt:
+    """Return what an agent asks now: over its protocol where it speaks one, else on its screen."""
+    watcher = asking.watcher
+    if watcher.request is not None:
+        return prompt_of(watcher.request)
+    return read_prompt(screen, watcher.now.line, watcher.marks, asking.keys)
+
+
+async def _give(known: _Open, key: str) -> Outcome:
+    """Press one key of an answer, or give the answer over the protocol."""
+    driver, request = known.asking.driver, known.approval.prompt.request
+    if driver is None:
+        return Unreachable("the session ended")
+    return await (driver.permit(request, key) if request else driver.send_raw(key))

@@ -47,7 +47,7 @@ class Attendant:
         self.keys: Mapping[str, tuple[str, ...]] = {"allow": agent.allow, "deny": agent.deny}
         self._house = house
         self._working_since: float | None = None
-        self.watcher = Watcher(agent.marks, house.clock, self._tell_attention)
+        self.watcher = Watcher(agent.marks, house.clock, self._tell_attention, acp=agent.acp)
         self.keyboard = Keyboard(house.clock, self._keyboard_changed)
         terms = Terms(
             session_id=living.record.id,
@@ -99,6 +99,11 @@ class Attendant:
         self.watcher.message_changed(message)
         self.queue.poke()
 
+    def requests_changed(self) -> None:
+        """Take what an agent asks over its protocol."""
+        self.active = datetime.now(UTC)
+        self.watcher.requests_changed()
+
     def interrupting(self) -> Callable[[], Awaitable[None]]:
         """Return what is to be done after the interrupt keys: the input line of an agent that worked is emptied."""
         worked = self.watcher.now.kind in (Kind.WORKING, Kind.UNREACHABLE) and not self.queue.is_typing
@@ -139,21 +144,25 @@ class Attendant:
         self.active = datetime.now(UTC)
         if kind == "raw":
             self.keyboard.take(who, TYPING_HOLDS)
-        else:
-            self.keyboard.check(who)
-            if guarded and self.watcher.now.kind in ASKING:
-                raise self._asks()
-        return self.queue.typed()
+            return self.queue.typed()
+        return Deferred.fromCoroutine(self._direct(who, guarded=guarded))
 
-    def _asks(self) -> Refusal:
+    async def _direct(self, who: str, *, guarded: bool) -> None:
+        self.keyboard.check(who)
+        await self.queue.typed()
+        self.keyboard.check(who)
+        if guarded and (asked := await self.watcher.asks_now()) is not None:
+            raise self._asks(asked)
+
+    def _asks(self, asked: Attention) -> Refusal:
         current = self._house.approvals.current(self.record.id)
         facts = {
-            "attention": self.watcher.now.kind.value,
-            "line": self.watcher.now.line,
+            "attention": asked.kind.value,
+            "line": asked.line,
             "approval_id": current.id if current is not None else None,
             "screen": last_rows(self.watcher.screen),
         }
-        return Refusal(APPROVAL_WAITING, self.watcher.now.line, self.record.id, facts=facts)
+        return Refusal(APPROVAL_WAITING, asked.line, self.record.id, facts=facts)
 
     # -- what follows
 

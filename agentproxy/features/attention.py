@@ -16,7 +16,8 @@ from twisted.logger import Logger
 from agentproxy.agents.driver import AgentServerDriver
 from agentproxy.errors import SESSION_ENDED, Refusal
 from agentproxy.features.observing import Observer
-from agentproxy.model.attention import Attention, Kind, Marks, classify, classify_text
+from agentproxy.model.approval import AcpRequest
+from agentproxy.model.attention import ASKING, LINE, Attention, Kind, Marks, classify, classify_text
 from agentproxy.model.message import Message
 from agentproxy.model.session import AgentStatus
 
@@ -49,16 +50,20 @@ class Watcher:
 
     :param tell: told of what people should hear.
     :param marks: of the agent's kind; without an idle mark a quiet agent counts as one that takes messages.
+    :param acp: the agent speaks the Agent Client Protocol: it says itself what it asks and when its turn is over, and no
+        screen is read.
     :ivar now: what is known.
     :ivar screen: the last screen that was read.
     """
 
-    def __init__(self, marks: Marks, clock: IReactorTime, tell: Callable[[Attention], None]) -> None:
+    def __init__(
+        self, marks: Marks, clock: IReactorTime, tell: Callable[[Attention], None], *, acp: bool = False
+    ) -> None:
         self.now = Attention(Kind.WORKING)
         self.screen = ""
         self.since = datetime.now(UTC)
         self.marks = marks
-        self._clock, self._tell = clock, tell
+        self._clock, self._tell, self._acp = clock, tell, acp
         self._driver: AgentServerDriver | None = None
         self._observer: Observer | None = None
         self._listeners: list[Callable[[], None]] = []
@@ -67,12 +72,18 @@ class Watcher:
         self._timer: IDelayedCall | None = None
         self._again: IDelayedCall | None = None
         self._ended = False
+        self._seen_turn = -1
         self._reading: tuple[int, Deferred[None]] | None = None
 
     @property
     def takes_message(self) -> bool:
-        """Return whether a message that is typed now becomes a message: quiet, and the input line shows where it can be told."""
+        """Return whether a message that is typed now becomes a message: quiet, and the input line shows where it can be told.
+
+        Only the screen of the present quiet time counts: behind a break of the stream it may be another one.
+        """
         if self._observer is None or self._observer.status is not AgentStatus.STABLE:
+            return False
+        if self._seen_turn != self._observer.quiet_turns:
             return False
         return self.now.input or (not self.marks and self.now.kind is Kind.UNKNOWN)
 
@@ -118,9 +129,27 @@ class Watcher:
     def status_changed(self, status: AgentStatus) -> None:
         """Take a new status: a running agent works, a quiet one is looked at."""
         if status is AgentStatus.RUNNING:
-            self._set(Attention(Kind.WORKING))
+            if self.request is None:
+                self._set(Attention(Kind.WORKING))
+        elif self._acp:
+            self._seen_turn = self._observer.quiet_turns if self._observer is not None else 0
+            self._set(Attention(Kind.IDLE, input=True))
         else:
             self.look()
+
+    def requests_changed(self) -> None:
+        """Take what the agent asks over its protocol, or that it asks nothing more and works on."""
+        if self._observer is None:
+            return
+        if (asked := self.request) is not None:
+            self._set(Attention(Kind.APPROVAL, (asked.title or asked.command or asked.kind)[:LINE]))
+        elif self.now.kind is Kind.APPROVAL:
+            self._set(Attention(Kind.WORKING))
+
+    @property
+    def request(self) -> AcpRequest | None:
+        """Return what the agent asks over its protocol now, the oldest first."""
+        return next(iter(self._observer.requests.values()), None) if self._observer is not None else None
 
     def message_changed(self, message: Message) -> None:
         """Look whether a working agent says that it cannot reach its model."""
@@ -164,10 +193,25 @@ class Watcher:
             return
         self._reading = None
         if not self._ended and self._observer.status is AgentStatus.STABLE and self._observer.quiet_turns == turn:
-            self.screen = screen
+            self.screen, self._seen_turn = screen, turn
             self._set(classify(screen, self.marks, datetime.now().astimezone()))
 
+    async def asks_now(self) -> Attention | None:
+        """Read the screen, whatever the agent does, and return what it asks; None when it asks nothing or cannot be read.
+
+        For what is typed past the queue: between a question that shows and the event that tells it keys would answer it.
+        """
+        if self.now.kind in ASKING or not self.marks.can_ask or self._driver is None:
+            return self.now if self.now.kind in ASKING else None
+        try:
+            self.screen = await self._driver.screen()
+        except Refusal:
+            return None
+        found = classify(self.screen, self.marks, datetime.now().astimezone())
+        return found if found.kind in ASKING else None
+
     def _unreadable(self, refusal: Refusal, turn: int, attempt: int) -> None:
+        self._seen_turn = turn
         self._set(Attention(Kind.UNKNOWN, "the screen could not be read"))
         if attempt < RETRIES:
             self._again = self._clock.callLater(1.0, self._look_again, turn, attempt + 1)

@@ -41,6 +41,9 @@ class Companion(Protocol):
     def message_changed(self, message: Message) -> None:
         """A message is new or has changed."""
 
+    def requests_changed(self) -> None:
+        """What the agent asks over its protocol has changed."""
+
     def interrupting(self) -> Callable[[], Awaitable[None]]:
         """The agent is about to be interrupted; what is returned is to be done when it was."""
 
@@ -282,12 +285,13 @@ class LivingSession:
 
     def status_changed(self, status: AgentStatus) -> None:
         """Record what the agent server says of its agent."""
-        self.agent_status = status
+        news, self.agent_status = status is not self.agent_status, status
         if self.companion is not None:
             self.companion.status_changed(status)
         if status is AgentStatus.STABLE:
             self._settle_messages()
-        self.tell("agent.status", {"status": status.value})
+        if news:
+            self.tell("agent.status", {"status": status.value})
 
     def message_changed(self, message: Message) -> None:
         """Keep the latest revision of a message; what the user says ends what the agent said before."""
@@ -296,6 +300,11 @@ class LivingSession:
         if message.role == "user":
             self._settle_messages()
         self._background(self._store.put_messages(self.record.id, [message], incarnation=self.record.incarnation))
+
+    def requests_changed(self) -> None:
+        """Pass on what the agent asks over its protocol."""
+        if self.companion is not None:
+            self.companion.requests_changed()
 
     def _settle_messages(self) -> None:
         """Write the agent's messages into the journal as they stand."""

@@ -20,13 +20,16 @@ from twisted.logger import Logger
 from agentproxy.agents.driver import (
     AgentEvent,
     AgentServerDriver,
+    AskedEvent,
     ErrorEvent,
     ExitEvent,
     MessageEvent,
+    PermittedEvent,
     StatusEvent,
     Subscription,
 )
 from agentproxy.errors import SESSION_ENDED, Refusal
+from agentproxy.model.approval import AcpRequest
 from agentproxy.model.message import Message
 from agentproxy.model.session import AgentStatus
 
@@ -47,6 +50,9 @@ class ObservationSink(Protocol):
 
     def agent_error(self, text: str, level: str) -> None:
         """The agent server reports an error, told once."""
+
+    def requests_changed(self) -> None:
+        """What the agent asks over its protocol is another thing now (:attr:`Observer.requests`)."""
 
     def connection_changed(self, connected: bool, why: str) -> None:
         """The stream is open, or has broken for the reason *why* and will be opened again."""
@@ -90,6 +96,7 @@ class Observer:
     The stream is opened by the constructor and by nobody else; :meth:`close` ends it.
 
     :param clock: the reactor, or a Clock.
+    :ivar requests: what an agent on the Agent Client Protocol asks now, by id, oldest first.
     """
 
     def __init__(
@@ -106,6 +113,7 @@ class Observer:
         self.quiet_turns = 0
         self.last_change = clock.seconds()
         self._driver, self._sink, self._clock, self._pace = driver, sink, clock, pace or Pace()
+        self.requests: dict[str, AcpRequest] = {}
         self._messages: dict[int, Message] = {}
         self._untold: dict[int, Message] = {}
         self._errors: deque[tuple[str, str, datetime]] = deque(maxlen=ERRORS_KEPT)
@@ -113,7 +121,6 @@ class Observer:
         self._telling: IDelayedCall | None = None
         self._retrying: IDelayedCall | None = None
         self._failures = 0
-        self._fresh = True
         self._closed = False
         self._subscription: Subscription | None = None
         self._connect()
@@ -168,7 +175,7 @@ class Observer:
 
     def opened(self) -> None:
         """Take note of the new stream."""
-        self.connected, self._fresh = True, True
+        self.connected = True
         self._sink.connection_changed(True, "")
 
     def event(self, event: AgentEvent) -> None:
@@ -184,6 +191,10 @@ class Observer:
             self._take_error(event)
         elif isinstance(event, ExitEvent):
             self._sink.agent_error(event.why, "error")
+        elif isinstance(event, AskedEvent):
+            self._take_requests({**self.requests, event.request.id: event.request})
+        elif isinstance(event, PermittedEvent):
+            self._take_requests({key: one for key, one in self.requests.items() if key != event.request})
         for wait in [wait for wait in self._waits if wait.condition()]:
             if wait in self._waits:
                 self._waits.remove(wait)
@@ -194,6 +205,8 @@ class Observer:
         self._subscription = None
         if self._closed:
             return
+        self._take_requests({})
+        self.status = None  # what happens meanwhile is not heard, so the next status is news whatever it is
         if self.connected:
             self.connected = False
             self._sink.connection_changed(False, why)
@@ -209,14 +222,20 @@ class Observer:
             self._subscription = self._driver.events(self)
 
     def _take_status(self, status: AgentStatus) -> None:
-        changed, fresh = status is not self.status, self._fresh
-        self.status, self._fresh = status, False
-        if status is AgentStatus.STABLE and (changed or fresh):
-            self.quiet_turns += 1
-        if changed:
+        if status is AgentStatus.STABLE:
+            self._take_requests({})  # they end with their turn
+        if status is not self.status:
+            self.status = status
+            self.quiet_turns += status is AgentStatus.STABLE
             self._tell_messages()
             self._changed()
             self._sink.status_changed(status)
+
+    def _take_requests(self, requests: dict[str, AcpRequest]) -> None:
+        if requests != self.requests:
+            self.requests = requests
+            self._changed()
+            self._sink.requests_changed()
 
     def _take_message(self, message: Message) -> None:
         if self._messages.get(message.id) == message:

@@ -140,6 +140,7 @@ class Recipe:
         return Prepared(
             command=command,
             agent_type=self._agent.type,
+            acp=self._agent.acp,
             environment=values,
             directory=directory.work,
             wrap=wrap,

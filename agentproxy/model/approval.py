@@ -48,11 +48,27 @@ OPEN = frozenset({ApprovalState.WAITING, ApprovalState.ANSWERING})
 
 
 @dataclass(frozen=True, slots=True)
+class AcpRequest:
+    """What an agent asks leave for over the Agent Client Protocol.
+
+    :param kind: of the tool, as the protocol names it: ``execute``, ``edit``, ``read``, ...
+    :param command: the command line that the tool is called with; empty when it is called with something else.
+    :param options: the offered answers as (id, name, kind).
+    """
+
+    id: str
+    title: str
+    kind: str
+    command: str
+    options: tuple[tuple[str, str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Choice:
     """One offered answer.
 
     :param name: what a caller says to choose it.
-    :param keys: what is pressed for it, half a second apart.
+    :param keys: what is pressed for it, half a second apart; the id of the option when the prompt is the protocol's.
     """
 
     name: str
@@ -65,12 +81,14 @@ class Prompt:
     """What an agent asks, as it stands on its screen.
 
     :param subject: what is to be approved (a command line, a path), where it can be told; else empty.
+    :param request: id of the request when the agent asks over its protocol; empty for a question on the screen.
     """
 
     text: str
     fingerprint: str
     subject: str
     choices: tuple[Choice, ...]
+    request: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +145,24 @@ def read_prompt(screen: str, line: str, marks: Marks, keys: Mapping[str, tuple[s
     first = max([place - ABOVE, 0, *(n + 1 for n in said)])
     text = "\n".join(rows[first:])
     return Prompt(text, fingerprint(text), _subject(text, marks), choices(text, keys))
+
+
+_PREFERRED = {"allow": ("allow_once", "allow_always"), "deny": ("reject_once", "reject_always")}
+"""The kinds of options that ``allow`` and ``deny`` stand for: the one that reaches less far first."""
+
+
+def prompt_of(request: AcpRequest) -> Prompt:
+    """Return the prompt of a request over the protocol; each request is one of its own, however equal two are."""
+    found = []
+    for name, kinds in _PREFERRED.items():
+        ids = [option for kind in kinds for option, _name, its in request.options if its == kind]
+        found += [Choice(name, name.capitalize(), (ids[0],))] if ids else []
+    taken = {one.name for one in found}
+    found += [Choice(option, name, (option,)) for option, name, _kind in request.options if option not in taken]
+    rows = [request.title, request.command if request.command not in request.title else ""]
+    text = "\n".join([*filter(None, rows), *(f"- {name}" for _id, name, _kind in request.options)])
+    told = f"{request.id}\n{text}".encode("utf-8", "surrogatepass")
+    return Prompt(text, hashlib.sha256(told).hexdigest()[:32], request.command.strip(), tuple(found), request.id)
 
 
 def fingerprint(text: str) -> str:

@@ -100,6 +100,11 @@ class Marks:
         """Return whether this agent's idleness can be seen at all."""
         return bool(self.idle)
 
+    @property
+    def can_ask(self) -> bool:
+        """Return whether a question of this agent can be seen."""
+        return bool(self.approval or self.setup or self.question)
+
 
 MARKS = tuple(one.name for one in fields(Marks))
 """The names of all marks."""

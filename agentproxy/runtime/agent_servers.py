@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from agentproxy.errors import START_UNAVAILABLE, Refusal
+from agentproxy.runtime.steps import StepFailed
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,7 @@ class Serving:
     :param socket: UNIX socket to listen on instead of the port, for one that can.
     :param width: columns of the agent's terminal.
     :param height: rows of the agent's terminal.
+    :param acp: the agent speaks the Agent Client Protocol on its pipes.
     """
 
     port: int
@@ -33,6 +35,12 @@ class Serving:
     width: int = 80
     height: int = 1000
     socket: Path | None = None
+    acp: bool = False
+
+    @property
+    def acp_session(self) -> Path:
+        """Return the file with the agent's own id of its session, by which the next incarnation goes on with it."""
+        return self.end_record.with_name("acp-session")
 
 
 class AgentServer(Protocol):
@@ -58,7 +66,10 @@ class AgentServer(Protocol):
         """Return the seconds that it may take to end."""
 
     def command(self, serving: Serving) -> tuple[str, ...]:
-        """Return the argv in front of the agent's own, the ``--`` included."""
+        """Return the argv in front of the agent's own, the ``--`` included.
+
+        :raises StepFailed: ``agent``, this agent server cannot serve such an agent.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +87,13 @@ class AgentapiServer:
     stop_signal: signal.Signals = signal.SIGTERM
 
     def command(self, serving: Serving) -> tuple[str, ...]:
-        """Return the argv in front of the agent's own."""
+        """Return the argv in front of the agent's own.
+
+        :raises StepFailed: ``agent``, an agent on ACP: agentapi answers what it asks by itself, with yes.
+        """
+        if serving.acp:
+            sentence = "agents on ACP need agent_server: embedded; agentapi allows whatever they ask, and asks nobody"
+            raise StepFailed("agent", sentence, unavailable=True)
         return (self.program, "server", f"--port={serving.port}", *_flags(serving), "--")
 
 
@@ -103,7 +120,8 @@ class EmbeddedServer:
         where = f"--unix-socket={serving.socket}" if serving.socket is not None else f"--port={serving.port}"
         files = ("--door-file", str(serving.door_file), "--end-file", str(serving.end_record))
         agents = f"--stop-grace={max(self.grace / 2, self.grace - 2):g}"
-        return (*self.program, "server", where, *_flags(serving), agents, *files, "--")
+        acp = ("--experimental-acp", f"--acp-session-file={serving.acp_session}") if serving.acp else ()
+        return (*self.program, "server", where, *_flags(serving), agents, *files, *acp, "--")
 
 
 def _flags(serving: Serving) -> tuple[str, ...]:

@@ -72,6 +72,7 @@ class Agent:
     :param allow: keys that say yes to a wanted approval, sent half a second apart; empty when no answer is known.
     :param deny: keys that say no to it.
     :param clear: keys that empty the input line.
+    :param acp: it speaks the Agent Client Protocol on its pipes instead of drawing on a terminal.
     :param install: how to get it, the end of a sentence.
     """
 
@@ -88,6 +89,7 @@ class Agent:
     allow: tuple[str, ...] = ()
     deny: tuple[str, ...] = ()
     clear: tuple[str, ...] = ()
+    acp: bool = False
     install: str = ""
 
     def argv(self, *, resume: bool = False) -> tuple[str, ...]:
@@ -193,6 +195,7 @@ KEYS = frozenset(
         "allow",
         "deny",
         "clear",
+        "acp",
         "install",
     ]
 )
@@ -207,6 +210,10 @@ def _agent(name: str, row: Mapping[str, Any]) -> Agent:
     kind = row.get("type", "custom")
     if kind not in TYPES:
         raise ValueError(f"{where}.type: {unknown('agent type', str(kind), dict.fromkeys(sorted(TYPES)))}")
+    if row.get("acp", False) not in (True, False):
+        raise ValueError(f"{where}.acp: must be true or false")
+    if row.get("acp"):  # it has no screen to read and no keys but this one
+        row = {**row, "interrupt": ["\x1b"], "resume": None, "marks": None, "allow": None, "deny": None, "clear": None}
     return Agent(
         name=name,
         title=str(row.get("title", name)),
@@ -221,6 +228,7 @@ def _agent(name: str, row: Mapping[str, Any]) -> Agent:
         allow=_texts(row.get("allow"), f"{where}.allow"),
         deny=_texts(row.get("deny"), f"{where}.deny"),
         clear=_texts(row.get("clear"), f"{where}.clear"),
+        acp=bool(row.get("acp")),
         install=str(row.get("install", "")),
     )
 

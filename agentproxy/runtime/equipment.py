@@ -69,7 +69,7 @@ class Equipment:
         """Return the whole command line, script and isolation included."""
         plan = self._plan
         files = (self._door_file, self.end_record)
-        serving = Serving(port, prepared.agent_type, *files, plan.width, plan.height, plan.socket)
+        serving = Serving(port, prepared.agent_type, *files, plan.width, plan.height, plan.socket, prepared.acp)
         served = prepared.wrap((*plan.agent_server.command(serving), *prepared.command))
         sockets_own = (plan.socket.parent,) if plan.socket is not None else ()
         own = (*self.own(prepared), *sockets_own)

@@ -32,6 +32,7 @@ class Prepared:
     :param directory: its working directory, absolute.
     :param wrap: puts the start-up script in front of the agent server's argv.
     :param cleanup: called when the process is gone, or when it never came.
+    :param acp: the agent speaks the Agent Client Protocol on its pipes.
     """
 
     command: tuple[str, ...]
@@ -40,6 +41,7 @@ class Prepared:
     directory: Path
     wrap: Callable[[tuple[str, ...]], tuple[str, ...]] = lambda argv: argv
     cleanup: Callable[[], Awaitable[None]] = nothing
+    acp: bool = False
 
 
 class Preparation(Protocol):

@@ -78,6 +78,10 @@ class ScriptedDriver:
         self.keys += keys
         return self.outcomes.pop(0) if self.outcomes else Sent()  # type: ignore[return-value]
 
+    async def permit(self, request: str, option: str) -> Outcome:
+        self.keys.append(f"{request}: {option}")
+        return self.outcomes.pop(0) if self.outcomes else Sent()  # type: ignore[return-value]
+
     async def answers(self) -> bool:
         return True
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
+from agentproxy.agents.driver import AskedEvent, PermittedEvent
 from agentproxy.features.attention import Watcher
 from agentproxy.features.observing import Observer
-from agentproxy.model.approval import Rule, fingerprint, matches, read_prompt, rule_for
-from agentproxy.model.attention import Attention, Kind, classify
+from agentproxy.model.approval import AcpRequest, Rule, fingerprint, matches, prompt_of, read_prompt, rule_for
+from agentproxy.model.attention import Attention, Kind, Marks, classify
 from agentproxy.runtime.catalogue import load
 from tests.features.queue_scene import ASKING, IDLE, Scene
 from tests.features.scripted import ScriptedDriver
@@ -106,6 +109,17 @@ class TestWatcher:
         assert self.watcher.now.kind is Kind.WORKING
         assert not self.watcher.takes_message
 
+    def test_a_question_is_seen_before_the_agent_is_called_quiet(self) -> None:
+        """Whoever types past the queue asks the screen itself."""
+        self.driver.turn(IDLE)
+        self.driver.status_only_running()
+        self.driver.screen_text = ASKING
+        found: list[Attention | None] = []
+        Deferred.fromCoroutine(self.watcher.asks_now()).addCallback(found.append)
+        self.driver.screen_text = IDLE
+        Deferred.fromCoroutine(self.watcher.asks_now()).addCallback(found.append)
+        assert found == [Attention(Kind.APPROVAL, "Allow? [y/n]"), None]
+
     def test_a_session_that_has_ended_is_gone(self) -> None:
         """And people are told."""
         self.watcher.gone()
@@ -184,6 +198,57 @@ def test_a_rule_reaches_no_further_than_it_says(pattern: str, subject: str, matc
     text = f"  Would you like to run the following command?\n  $ {subject}\n› 1. Yes, proceed (y)\n  2. No (esc)"
     found = read_prompt(text, "Would you like to run the following command?", codex.marks, {})
     assert matches(Rule("r", "", pattern), found, "alice", "codex", "", NOON) is matched
+
+
+REQUEST = AcpRequest(
+    "7",
+    "Run the tests",
+    "execute",
+    "pytest -q",
+    (("no", "Reject", "reject_once"), ("ever", "Always allow", "allow_always"), ("once", "Allow once", "allow_once")),
+)
+
+
+def test_a_request_over_the_protocol_is_a_prompt() -> None:
+    """`allow` is the option that reaches least far; each option can be named; the command is the subject, not the title."""
+    found = prompt_of(REQUEST)
+    assert (found.subject, found.request) == ("pytest -q", "7")
+    assert found.text == "Run the tests\npytest -q\n- Reject\n- Always allow\n- Allow once"
+    assert [(one.name, one.keys) for one in found.choices] == [
+        ("allow", ("once",)),
+        ("deny", ("no",)),
+        ("no", ("no",)),
+        ("ever", ("ever",)),
+        ("once", ("once",)),
+    ]
+    assert prompt_of(replace(REQUEST, id="8")).fingerprint != found.fingerprint
+    assert prompt_of(replace(REQUEST, command="")).subject == ""
+
+
+def test_an_agent_on_the_protocol_says_itself_what_it_does() -> None:
+    """It takes a message when its turn is over, whatever it last said; what it asks is an approval; no screen is read."""
+    clock, driver, told = Clock(), ScriptedDriver(), list[Attention]()
+    watcher = Watcher(Marks(), clock, told.append, acp=True)
+
+    class Forward(Sink):
+        status_changed = staticmethod(watcher.status_changed)  # type: ignore[assignment]
+        requests_changed = staticmethod(watcher.requests_changed)  # type: ignore[assignment]
+
+    observer = Observer(driver, Forward(), clock)  # type: ignore[arg-type]
+    watcher.attach(driver, observer)  # type: ignore[arg-type]
+    driver.open()
+    driver.turn("Do you want to proceed?")
+    assert (watcher.now.kind, watcher.takes_message) == (Kind.IDLE, True)
+    driver.status_only_running()
+    driver.say(AskedEvent(REQUEST))
+    assert (watcher.now, watcher.takes_message) == (Attention(Kind.APPROVAL, "Run the tests"), False)
+    driver.status_only_running()
+    assert watcher.now.kind is Kind.APPROVAL
+    driver.say(PermittedEvent("7"))
+    assert watcher.now.kind is Kind.WORKING
+    assert driver.screens_read == 0
+    observer.close()
+    watcher.gone()
 
 
 def test_rules_are_for_somebody_and_end() -> None:

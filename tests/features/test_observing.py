@@ -8,9 +8,10 @@ import pytest
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
-from agentproxy.agents.driver import ErrorEvent, MessageEvent, StatusEvent
+from agentproxy.agents.driver import AskedEvent, ErrorEvent, MessageEvent, PermittedEvent, StatusEvent
 from agentproxy.errors import SESSION_ENDED, Refusal
 from agentproxy.features.observing import Observer
+from agentproxy.model.approval import AcpRequest
 from agentproxy.model.message import Message
 from agentproxy.model.session import AgentStatus
 from tests.features.scripted import ScriptedDriver
@@ -38,6 +39,9 @@ class Sink:
 
     def agent_error(self, text: str, level: str) -> None:
         self.told.append((level, text))
+
+    def requests_changed(self) -> None:
+        self.told.append("requests")
 
     def connection_changed(self, connected: bool, why: str) -> None:
         self.told.append(connected)
@@ -69,7 +73,10 @@ def test_a_drawing_agent_is_told_in_revisions(clock: Clock) -> None:
 
 
 def test_a_replay_tells_nothing_twice(clock: Clock) -> None:
-    """After a break the stream is opened again; what was known is not told again, what was missed is."""
+    """After a break the stream is opened again; what was known is not told again, what was missed is.
+
+    The status is told, for nobody knows what it was meanwhile.
+    """
     driver, sink, observer = observed(clock)
     error = ErrorEvent("oops", "warning", NOON)
     driver.say(said(0, "hi"), STABLE, error)
@@ -77,7 +84,26 @@ def test_a_replay_tells_nothing_twice(clock: Clock) -> None:
     clock.advance(0.1)
     driver.open()
     driver.say(said(0, "hi"), said(1, "you", "user"), STABLE, error)
-    assert sink.told == [True, (0, "hi"), "stable", ("warning", "oops"), False, True, (1, "you")]
+    assert sink.told == [True, (0, "hi"), "stable", ("warning", "oops"), False, True, (1, "you"), "stable"]
+    assert observer.quiet_turns == 2
+    observer.close()
+
+
+def test_what_an_agent_asks_over_its_protocol_stands_until_it_is_answered(clock: Clock) -> None:
+    """By an answer, by the end of its turn, or until nobody knows any more because the stream broke."""
+    driver, sink, observer = observed(clock)
+    first, second = AcpRequest("1", "Run x", "execute", "x", ()), AcpRequest("2", "Run y", "execute", "y", ())
+    driver.say(RUNNING, AskedEvent(first), AskedEvent(second), AskedEvent(second), PermittedEvent("1"))
+    assert list(observer.requests) == ["2"]
+    driver.break_stream()
+    assert observer.requests == {}
+    clock.advance(0.1)
+    driver.open()
+    driver.say(RUNNING, AskedEvent(second))
+    assert list(observer.requests) == ["2"]
+    driver.say(STABLE)
+    assert observer.requests == {}
+    assert sink.told.count("requests") == 6
     observer.close()
 
 

@@ -75,6 +75,24 @@ def test_a_question_holds_the_queue_and_says_so() -> None:
     scene.end()
 
 
+def test_a_question_that_came_while_the_stream_was_broken_holds_the_queue() -> None:
+    """What the screen showed before the break is not believed afterwards, although the agent was quiet both times."""
+    scene = Scene()
+    sink = scene.agent.sink
+    assert sink is not None
+    scene.agent.sink = None
+    scene.agent.screen_text = ASKING
+    sink.closed("it broke")
+    scene.accept("hello")
+    assert scene.agent.entered == []
+    scene.clock.advance(1)
+    assert scene.observer.connected
+    assert (scene.agent.entered, "Allow? [y/n]" in scene.queue.held) == ([], True)
+    scene.agent.turn(IDLE)
+    assert scene.agent.entered == ["hello"]
+    scene.end()
+
+
 def test_who_has_the_keyboard_holds_the_queue() -> None:
     """Nothing is typed between somebody's raw keys."""
     scene = Scene()
