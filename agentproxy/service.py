@@ -28,8 +28,10 @@ from agentproxy.config import Config, ConfigError, Loaded
 from agentproxy.config.changes import changes
 from agentproxy.config.options import AgentOptions
 from agentproxy.errors import Refusal
+from agentproxy.features import fencing
 from agentproxy.features.adopting import Adopter
 from agentproxy.features.clearing import Clearing
+from agentproxy.features.fencing import Fence
 from agentproxy.features.living import LivingSession
 from agentproxy.features.making import Maker, Terms
 from agentproxy.features.measuring import Measures
@@ -43,7 +45,7 @@ from agentproxy.gateway.routes import session_id_of
 from agentproxy.model.cors import CorsRules
 from agentproxy.model.environment import clean
 from agentproxy.model.repository import GITHUB, github_host
-from agentproxy.runtime import agent_servers, catalogue, cgroups, isolation, orphans
+from agentproxy.runtime import agent_servers, catalogue, cgroups, orphans
 from agentproxy.runtime.clone import Cloner, CloneRules
 from agentproxy.runtime.directories import Directories
 from agentproxy.runtime.env_files import EnvFiles
@@ -56,7 +58,6 @@ from agentproxy.runtime.ports import Ports
 from agentproxy.runtime.scripts import Scripts
 from agentproxy.runtime.start_queue import StartQueue
 from agentproxy.runtime.starting import Ground
-from agentproxy.runtime.unix_users import Users
 from agentproxy.runtime.watching import read_boot_id
 from agentproxy.store import Sealer, Store, StoreError
 from agentproxy.web.access_log import LoggingSite
@@ -162,12 +163,12 @@ class Daemon(Service):
             log.warn("{warning}", warning=warning)
         config.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock = _lock(config.data_dir)
-        orphans.become_subreaper()
-        if config.sessions.isolation == "user" and os.geteuid() != 0:
-            raise CannotStart("sessions.isolation: user needs root, which may become every user; use bwrap")
-        if config.sessions.isolation == "none":
-            log.warn("{sentence}", sentence=isolation.OPEN)
         server = self._agent_server()
+        try:
+            fence = await fencing.put_up(config, self._loaded.path, server.has_door)
+        except ValueError as error:
+            raise CannotStart(str(error)) from error
+        orphans.become_subreaper()
         if not server.has_door:
             log.warn("agentapi listens on all interfaces and asks nobody: fence its ports from {port} on by a firewall "
                      "or a container", port=config.start_port)  # fmt: skip
@@ -183,7 +184,7 @@ class Daemon(Service):
             secrets=Sealer.from_directory(config.data_dir),
         )
         await store.open()
-        maker = self._make_maker(store)
+        maker = self._make_maker(store, fence)
         self._guard = guard = Guard(self._loaded, store, self._reactor)
         self._sessions = sessions = Sessions(store, maker, guard.permits)
         try:
@@ -216,13 +217,9 @@ class Daemon(Service):
         self._clearing = clearing = Clearing(store, Directories(self._config.data_dir / "sessions"))
         clearing.start()
 
-    def _make_maker(self, store: Store) -> Maker:
+    def _make_maker(self, store: Store, fence: Fence) -> Maker:
         config = self._config
         wanted = config.sessions
-        hidden = tuple(path for path in (config.data_dir, wanted.homes_dir, wanted.env_files_dir) if path is not None)
-        files = (self._loaded.path, config.auth.static.keys_file)
-        secret = tuple(path.absolute() for path in files if path is not None)
-        users = Users(config.data_dir, hidden, wanted.first_unix_user)
         root = cgroups.find_root()
         if root is None:
             log.warn("{sentence}", sentence=cgroups.CANNOT_PROMISE)
@@ -232,7 +229,7 @@ class Daemon(Service):
             StartQueue(wanted.max_concurrent_starts, wanted.max_queued),
             read_boot_id(),
             cgroups.Cgroups(root) if root is not None else None,
-            isolation.resolve(wanted.isolation, hidden, users, secret=secret),
+            fence.isolation,
             self._launcher,
         )
         terms = Terms(
@@ -244,7 +241,7 @@ class Daemon(Service):
             width=wanted.terminal_width,
             height=wanted.terminal_height,
             limits=Limits(wanted.limits.memory, wanted.limits.processes, wanted.limits.open_files),
-            sockets=config.runtime_dir if config.agent_server_listen == "unix" else None,
+            sockets=fence.sockets,
             stop_grace=wanted.stop_grace,
             restart=wanted.restart,
         )

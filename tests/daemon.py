@@ -24,7 +24,10 @@ class Daemon:
     """One running daemon on a port of its own; its data is in ``directory / "data"``.
 
     :param settings: further environment of the daemon, such as ``AGENTPROXY_SESSIONS_MAX_QUEUED``.
+    :ivar python: the interpreter that runs it.
     """
+
+    python = sys.executable
 
     def __init__(
         self, directory: Path, agent_server: str = "embedded", settings: Mapping[str, str] | None = None
@@ -47,7 +50,7 @@ class Daemon:
         )
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "agentproxy", "--port", "0"],
+                [self.python, "-m", "agentproxy", "--port", "0"],
                 cwd=directory,
                 env=environment,
                 stdin=subprocess.DEVNULL,

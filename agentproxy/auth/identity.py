@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from ipaddress import ip_network
 from pathlib import Path
 
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
 from agentproxy.auth.authenticator import Authenticator
@@ -99,6 +101,7 @@ class Identity:
         store = Watch(self._identity_store.version, self.load, "The table of tokens", self._around.clock)
         self._watches.append(store)
         if self._config.auth.enabled and self._config.auth.static.enabled:
+            await deferToThread(self._warn_of_readers)
             files = watch_files(self._files(), self.static.read, self._use, "The static keys", self._around.clock)
             self._watches.append(files)
             await files.start()
@@ -129,6 +132,13 @@ class Identity:
     def _files(self) -> Sequence[Path]:
         paths = (self._around.config_file, self._config.auth.static.keys_file)
         return [path for path in paths if path is not None]
+
+    def _warn_of_readers(self) -> None:
+        """Say which files with keys other users of this machine can read. Blocking."""
+        for path in self._files():
+            with suppress(OSError):
+                if path.stat().st_mode & 0o044:
+                    self.log.warn("{path} holds keys, and other users can read it; chmod 600 shuts it", path=str(path))
 
     def _use(self, keys: Keys) -> None:
         self.static.use(keys)

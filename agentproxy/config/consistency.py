@@ -55,6 +55,8 @@ def contradictions(config: Config) -> Iterator[Fault]:
         )
     if config.sessions.isolation == "user" and config.agent_server_listen == "unix":
         yield Fault("sessions.isolation", "`user` does not go with agent_server_listen: unix; use tcp")
+    if config.sessions.network in ("private", "none") and config.sessions.isolation != "bwrap":
+        yield Fault("sessions.network", f"`{config.sessions.network}` needs sessions.isolation: bwrap")
     if config.end_port < config.start_port:
         yield Fault("end_port", f"expected at least start_port ({config.start_port}), found {config.end_port}")
     if config.start_port == 0:

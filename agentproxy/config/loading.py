@@ -182,7 +182,8 @@ def runtime_dir(data_dir: Path) -> Path:
     if len(str(inside)) <= SOCKET_ROOM:
         return inside
     digest = hashlib.sha256(str(data_dir).encode("utf-8", "surrogateescape")).hexdigest()[:12]
-    return Path(tempfile.gettempdir()) / f"agentproxy-{digest}"
+    folders = [Path(place) / f"agentproxy-{digest}" for place in (tempfile.gettempdir(), "/tmp")]  # noqa: S108 - its owner is checked
+    return next((one for one in folders if len(str(one)) <= SOCKET_ROOM), folders[-1])
 
 
 def _with_sources(faults: list[Fault], sources: Mapping[str, str]) -> list[Fault]:

@@ -105,6 +105,12 @@ class SessionOptions:
         "none", "Fence around a session: `bwrap` needs bubblewrap, `user` needs root.",
         danger="With `none` every agent can read what the server can read.",
     )  # fmt: skip
+    network: Literal["auto", "shared", "private", "none"] = option(
+        "auto", "Network of a session behind `bwrap`: `shared` is this machine's, `private` one of its own with a way out but none"
+        " to this machine (needs slirp4netns), `none` has no way out. `auto`: `private` where that can be had, else `shared`.",
+        danger="`shared` leaves every port of this machine's loopback open to agents. With the others an agent does not reach a"
+        " model or a server on this machine.",
+    )  # fmt: skip
     first_unix_user: int = option(
         200_000, "First user id that `isolation: user` gives to owners; a range that nobody else uses.", **POSITIVE
     )

@@ -202,7 +202,7 @@ def settle(wish: Wish) -> int:
     with _saying(f"the directory {wish.directory} cannot be entered"):
         os.chdir(wish.directory)
     with _saying(f"the log {wish.log} cannot be written"):
-        log = os.open(wish.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        log = os.open(wish.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     for name, value in (wish.limits or {}).items():
         with _saying(f"the limit {name} cannot be {value}"):
             resource.setrlimit(getattr(resource, f"RLIMIT_{name.upper()}"), (value, value))

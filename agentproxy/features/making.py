@@ -212,7 +212,7 @@ class Maker:
             log=self.output(session.id),
             records=directory.root / "records",
             door=secrets.token_urlsafe(32) if server.has_door else None,
-            own=(directory.root, home),
+            own=(directory.work, directory.tmp, home),
             socket=socket_path(sockets, session.id, session.incarnation) if sockets and server.has_door else None,
             limits=self._terms.limits,
             width=self._terms.width,

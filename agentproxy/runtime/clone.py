@@ -7,7 +7,6 @@ is in no argument, URL, log or ``.git/config``. Nothing of the operator's is use
 from __future__ import annotations
 
 import os
-import shlex
 import signal
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from agentproxy.errors import INVALID_REQUEST, Refusal
 from agentproxy.model.repository import Repository, Transport
 from agentproxy.model.session import ExitStatus
 from agentproxy.runtime.orphans import MARKER_VARIABLE
+from agentproxy.runtime.ssh_files import SshFiles
 from agentproxy.runtime.steps import StepFailed
 
 KEPT = 65_536
@@ -147,7 +147,7 @@ class Cloner:
 
         :param home: the HOME of the user, whose ``.ssh`` an SSH clone uses.
         :param path: where the repository stood in the request.
-        :raises StepFailed: ``clone``.
+        :raises StepFailed: ``clone``; also where the directory belongs to another user by now, for git runs what it finds there.
         :raises Refusal: INVALID_REQUEST, a local repository that is not below a configured root.
         """
         source = await deferToThread(self._source, repository, target, path)
@@ -159,18 +159,30 @@ class Cloner:
         )
         if given:
             await deferToThread(_write_askpass, askpass)
+        keys = SshFiles(home, target.parent / "ssh")
+        if repository.transport is Transport.SSH:
+            try:
+                await deferToThread(keys.take)
+            except OSError as error:
+                raise StepFailed("clone", f"the SSH keys cannot be copied: {error}", unavailable=True) from None
         try:
             environment = {
                 **self._variables(repository, home, askpass, given),
+                "GIT_SSH_COMMAND": keys.command(),
                 MARKER_VARIABLE: clone_marker(target),
             }
             await self._run(self._argv(repository, source, target), target, environment, token)
+            if repository.transport is Transport.SSH:
+                await deferToThread(keys.give_back)
         finally:
+            keys.remove()
             askpass.unlink(missing_ok=True)
 
     def _source(self, repository: Repository, target: Path, path: str) -> str | None:
         if (target / ".git").exists():
             return None
+        if target.exists() and target.stat().st_uid != os.geteuid():
+            raise StepFailed("clone", "the repository is gone from the working directory, which is the agent's by now")
         if repository.transport is not Transport.LOCAL:
             return repository.url
         found = Path(os.path.realpath(repository.url))
@@ -195,7 +207,6 @@ class Cloner:
             "GIT_CONFIG_GLOBAL": os.devnull,
             "GIT_TERMINAL_PROMPT": "0",
             "GIT_ALLOW_PROTOCOL": allowed,
-            "GIT_SSH_COMMAND": _ssh_command(home),
             **({name: value for name, value in secret.items() if value} if token else {}),
         }
 
@@ -233,11 +244,3 @@ def _write_askpass(path: Path) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o700)
     with os.fdopen(descriptor, "w") as file:
         file.write(ASKPASS)
-
-
-def _ssh_command(home: Path) -> str:
-    """Return the ssh that uses the user's own keys and known hosts and asks nobody."""
-    keys = [part for name in ("id_ed25519", "id_ecdsa", "id_rsa") for part in ("-i", str(home / ".ssh" / name))]
-    known = ["-o", f'UserKnownHostsFile="{home / ".ssh" / "known_hosts"}"']
-    asking = ["-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none"]
-    return shlex.join(["ssh", "-F", os.devnull, *asking, "-o", "StrictHostKeyChecking=accept-new", *known, *keys])

@@ -62,7 +62,7 @@ class Equipment:
                 with open(os.open(self._door_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
                     file.write(self._door)
         except OSError as error:
-            sentence = f"the session's records cannot be written: {error.strerror}"
+            sentence = f"the session's records cannot be written: {error.strerror} ({error.filename})"
             raise StepFailed("exec", sentence, unavailable=True) from None
 
     def argv(self, prepared: Prepared, port: int) -> tuple[str, ...]:

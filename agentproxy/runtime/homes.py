@@ -6,16 +6,16 @@ file or directory of it that is a symbolic link is left alone, and so is a file 
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
 import os
 import re
-import tempfile
 import time
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
@@ -25,11 +25,14 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
 from agentproxy.runtime.catalogue import HomeFile
+from agentproxy.runtime.plain_files import enter, read_plain, replace_plain
 from agentproxy.runtime.steps import StepFailed
 
 LOCK_WAIT = 10.0
 """Seconds to wait for another process that prepares the same HOME."""
 _PLACEHOLDER = re.compile(r"@([A-Za-z_][A-Za-z0-9_]*)(?::([0-9]+)|\|([^@]*))?@")
+MOST_OF_FILE = 16 << 20
+"""Bytes of a file in HOME that are read; a longer one is left alone."""
 _ABSENT = object()
 
 
@@ -90,20 +93,34 @@ class Homes:
             raise StepFailed("home", sentence, unavailable=True) from error
 
     def _put(self, home: Path, file: HomeFile, facts: Mapping[str, str]) -> None:
-        target = home / file.path
-        moved = target.parent.resolve() != home.resolve() / Path(file.path).parent
-        if moved or target.is_symlink() or (target.exists() and not target.is_file()):
-            self._log.warn("{file} in a HOME is a link or no file and is left as it is", file=file.path)
-            return
-        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        before = target.read_text("utf-8", "surrogateescape") if target.exists() else ""
-        try:
-            after = merged(file.format, before, fill(file.content, facts))
-        except (ValueError, RecursionError):
-            self._log.warn("{file} in a HOME is not {form} and is left as it is", file=file.path, form=file.format)
-            return
-        if after != before:
-            _replace(target, after)
+        """Put one file; directories are gone through by descriptor, for an agent of the same user may change them meanwhile."""
+        *outer, name = Path(file.path).parts
+        with ExitStack() as opened:
+            try:
+                place = enter(home, outer, opened, make=True)
+                before = _text(name, place)
+            except OSError as error:
+                if error.errno not in (errno.ELOOP, errno.ENOTDIR, errno.EINVAL, errno.EISDIR, errno.ENXIO):
+                    raise
+                self._log.warn("{file} in a HOME is a link or no file and is left as it is", file=file.path)
+                return
+            try:
+                after = merged(file.format, before, fill(file.content, facts))
+            except (ValueError, RecursionError):
+                self._log.warn("{file} in a HOME is not {form} and is left as it is", file=file.path, form=file.format)
+                return
+            if after != before:
+                replace_plain(name, place, after.encode("utf-8", "surrogateescape"))
+
+
+def _text(name: str, place: int) -> str:
+    try:
+        data = read_plain(name, MOST_OF_FILE + 1, place)
+    except FileNotFoundError:
+        return ""
+    if len(data) > MOST_OF_FILE:
+        raise OSError(errno.EINVAL, "is too long", name)
+    return data.decode("utf-8", "surrogateescape")
 
 
 @contextmanager
@@ -119,17 +136,6 @@ def _locked(path: Path) -> Iterator[None]:
                     raise StepFailed("home", "another process is preparing the same HOME", unavailable=True) from None
                 time.sleep(0.02)
         yield
-
-
-def _replace(target: Path, text: str) -> None:
-    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}-")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape") as file:
-            file.write(text)
-        os.replace(name, target)
-    except BaseException:
-        os.unlink(name)
-        raise
 
 
 def fill(value: Any, facts: Mapping[str, str]) -> Any:

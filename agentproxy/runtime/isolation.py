@@ -9,11 +9,12 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 from agentproxy.errors import START_UNAVAILABLE, Refusal
+from agentproxy.runtime.networks import SHARED_NETWORK, Network, trial
 from agentproxy.runtime.unix_users import AsOwner, Users
 
 OPEN = "Without isolation every agent can read what this server can read; set isolation: bwrap or user."
@@ -70,12 +71,14 @@ class Bubblewrap:
     :param hidden: directories of the server: its data, the homes of all users.
     :param secret: single files of the server: its configuration, its keys.
     :param programs: directories below hidden ones that are shown for reading.
+    :param network: which network the session has.
     """
 
     program: str
     hidden: tuple[Path, ...]
     secret: tuple[Path, ...] = ()
     programs: tuple[Path, ...] = ()
+    network: Network = SHARED_NETWORK
 
     async def claim(self, owner: str, own: tuple[Path, ...]) -> None:
         """Nothing is to be done."""
@@ -89,15 +92,21 @@ class Bubblewrap:
     ) -> tuple[str, ...]:
         """Return ``argv`` inside the namespaces."""
         private = [path for path in PRIVATE if path.is_dir() and not path.is_symlink()]
-        words = [self.program, "--unshare-pid", "--unshare-ipc", "--cap-drop", "ALL", "--ro-bind", "/", "/"]
+        words = [*self.network.front(), self.program, "--unshare-pid", "--unshare-ipc", *self.network.words()]
+        words += ["--cap-drop", "ALL", "--ro-bind", "/", "/"]
         words += ["--dev", "/dev", "--proc", "/proc"]
         words += [word for path in private for word in ("--tmpfs", str(path))]
         words += [word for path in NEEDED_OF_RUN for word in ("--ro-bind-try", str(path), str(path))]
         words += [word for path in below(self.programs, private) for word in ("--ro-bind-try", str(path), str(path))]
-        words += [word for path in self.hidden for word in ("--tmpfs", str(path))]
-        words += [word for path in self.secret for word in ("--ro-bind-try", os.devnull, str(path))]
+        words += [word for path in self.hidden if path.is_dir() for word in ("--tmpfs", str(path))]
+        words += [word for path in self.secret if path.exists() for word in ("--ro-bind-try", os.devnull, str(path))]
         words += [word for path in own for word in ("--bind", str(path), str(path))]
         return (*words, "--chdir", str(directory), "--", *argv)
+
+    def obstacle(self, network: Network | None = None) -> str | None:
+        """Return why the fence cannot be put up here, with another network if one is given; None when it can. Blocking."""
+        fence = self if network is None else replace(self, network=network)
+        return trial(fence.wrap(("/bin/true",), Path("/"), ()))
 
 
 def below(paths: Iterable[Path], places: Iterable[Path]) -> list[Path]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 from agentproxy.runtime.limits import Limits
+from agentproxy.runtime.plain_files import open_plain
 
 _SHELL = "/bin/sh"
 _SCRIPT = """\
@@ -108,7 +109,7 @@ def launch(wanted: Launch) -> int:
     cgroup = str(wanted.cgroup) if wanted.cgroup is not None else ""
     argv = [_SHELL, "-c", _SCRIPT, "agentproxy-launch", cgroup, str(wanted.directory), program, *wanted.argv[1:]]
     try:
-        output = os.open(wanted.log_path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        output = open_plain(wanted.log_path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     except OSError as error:
         raise LaunchFailed(f"the log {wanted.log_path} cannot be written: {error.strerror}") from None
     try:

@@ -15,6 +15,8 @@ from pathlib import Path
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 
+from agentproxy.runtime.plain_files import open_plain
+
 _CONTROL = re.compile(
     rb"\x1b\[[0-?]*[ -/]*[@-~]"  # CSI
     rb"|\x1b[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?"  # OSC and other strings
@@ -66,7 +68,7 @@ class OutputLog:
     def end(self, size: int, lines: int | None = None) -> tuple[bytes, int]:
         """Return the last ``size`` bytes, at most ``lines`` lines of them, and the offset behind them in the newest part."""
         try:
-            with self.path.open("rb") as file:
+            with open(open_plain(self.path), "rb") as file:
                 start = max(0, file.seek(0, os.SEEK_END) - size)
                 file.seek(start)
                 data = file.read(size)
@@ -85,7 +87,7 @@ class OutputLog:
         if offset > self.size:
             offset = 0
         try:
-            with self.path.open("rb") as file:
+            with open(open_plain(self.path), "rb") as file:
                 file.seek(offset)
                 data = file.read(size)
         except OSError:
@@ -117,7 +119,7 @@ def last_rows(data: bytes, count: int | None) -> bytes:
 
 def _tail(path: Path, size: int) -> bytes:
     try:
-        with path.open("rb") as file:
+        with open(open_plain(path), "rb") as file:
             end = file.seek(0, os.SEEK_END)
             file.seek(max(0, end - size))
             return file.read(size)

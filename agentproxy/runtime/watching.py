@@ -23,7 +23,9 @@ from zope.interface import implementer
 
 from agentproxy.model.adoption import EndRecord
 from agentproxy.model.session import ExitStatus
+from agentproxy.runtime.plain_files import read_plain
 
+MOST_OF_RECORD = 1 << 20
 _TO_THE_GROUP = 4  # PIDFD_SIGNAL_PROCESS_GROUP, Linux 6.9
 
 
@@ -52,11 +54,11 @@ def signal_name(number: int) -> str:
 def read_end_record(path: Path) -> EndRecord | None:
     """Return what an agent server wrote of its own end, or None when there is no readable record."""
     try:
-        told = json.loads(path.read_bytes())
+        told = json.loads(read_plain(path, MOST_OF_RECORD))
         code, name = told["exit"]["code"], told["exit"]["signal"]
         status = ExitStatus(code if isinstance(code, int) else None, name if isinstance(name, str) else None)
         return EndRecord(status, told["reason"] == "stopped")
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

@@ -1,6 +1,7 @@
 """An agent that tries to get what is not its own, and writes what it got to ``report.json`` where it works.
 
-Its arguments are JSON: ``{"read": {name: path}, "list": {name: path}, "write": {name: path}, "kill": pid, "port": number}``.
+Its arguments are JSON: ``{"read": {name: path}, "list": {name: path}, "write": {name: path}, "links": {path: target},
+"pipes": [path], "kill": pid, "port": number, "open": {name: [host, port]}, "sockets": {name: path}}``.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import http.client
 import json
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable
@@ -45,12 +47,42 @@ def asked(port: int, path: str) -> int:
         connection.close()
 
 
+def linked(path: str, target: str) -> str:
+    """Put a link in place of what the server writes or reads."""
+    Path(path).unlink(missing_ok=True)
+    Path(path).symlink_to(target)
+    return "linked"
+
+
+def piped(path: str) -> str:
+    """Put a pipe, on which a careless reader waits for ever, in place of what the server reads."""
+    Path(path).unlink(missing_ok=True)
+    os.mkfifo(path)
+    return "piped"
+
+
+def reached(family: int, address: Any) -> str:
+    """Connect to what listens somewhere."""
+    with socket.socket(family) as client:
+        client.settimeout(5)
+        client.connect(address)
+        return "open"
+
+
 def report(wanted: dict[str, Any]) -> dict[str, Any]:
     """Try everything."""
     got: dict[str, Any] = {"environments": environments(), "own": os.environ["AGENTPROXY_SESSION_ID"]}
     got["read"] = {name: tried(Path(path).read_text) for name, path in wanted.get("read", {}).items()}
     got["list"] = {name: tried(lambda: sorted(os.listdir(path))) for name, path in wanted.get("list", {}).items()}  # noqa: B023
     got["write"] = {name: tried(lambda: Path(path).write_text("x")) for name, path in wanted.get("write", {}).items()}  # noqa: B023
+    links, pipes, places = wanted.get("links", {}), wanted.get("pipes", []), wanted.get("open", {})
+    got["links"] = {path: tried(lambda: linked(path, target)) for path, target in links.items()}  # noqa: B023
+    got["pipes"] = {path: tried(lambda: piped(path)) for path in pipes}  # noqa: B023
+    got["open"] = {name: tried(lambda: reached(socket.AF_INET, tuple(to))) for name, to in places.items()}  # noqa: B023
+    got["sockets"] = {
+        name: tried(lambda: reached(socket.AF_UNIX, path.replace("@", "\0")))  # noqa: B023
+        for name, path in wanted.get("sockets", {}).items()
+    }
     got["kill"] = tried(lambda: os.kill(wanted["kill"], signal.SIGTERM))
     got["ports"] = {path: tried(lambda: asked(wanted["port"], path)) for path in ("/status", "/messages")}  # noqa: B023
     got["home"] = tried(lambda: Path(os.environ["HOME"], "note").write_text(got["own"]))

@@ -27,6 +27,7 @@ def write_configuration(directory: Path, rows: list[dict[str, Any]] | None = Non
     static = {"enabled": True, "header_name": "X-API-Key", "api_keys": ROWS if rows is None else rows}
     auth = {"enabled": True, "static": static, **more}
     half_made = directory / "half.json"
+    half_made.touch(mode=0o600)
     half_made.write_text(json.dumps({"auth": auth}))
     half_made.replace(directory / "config.json")
 
