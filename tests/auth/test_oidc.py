@@ -91,7 +91,7 @@ def test_a_new_key_of_the_provider_is_fetched() -> Any:
         {"nonce": None},
         {"sub": None},
     ],
-    ids=str,
+    ids=lambda claims: next(iter(claims)),
 )
 @inlineCallbacks
 def test_an_id_token_that_is_not_for_this_log_in_lets_nobody_in(claims: dict[str, Any]) -> Any:
