@@ -41,11 +41,22 @@ def environment(folder: Path, *install: str | Path) -> Path:
     """Make a virtual environment, install into it, and only then let it see the shared packages; return its python."""
     venv.create(folder, with_pip=False)
     python = folder / "bin" / "python"
-    if install:
-        run(*PIP, "--python", python, "install", *BUILD, *install, cwd=folder)
     site = Path(sysconfig.get_path("purelib", "venv", {"base": str(folder), "platbase": str(folder)}))
+    if install:
+        (site / "building.pth").write_text(f"{building(folder / 'building')}\n")
+        run(*PIP, "--python", python, "install", *BUILD, *install, cwd=folder)
+        (site / "building.pth").unlink()
     (site / "shared.pth").write_text(sysconfig.get_path("purelib") + "\n")
     return python
+
+
+def building(folder: Path) -> Path:
+    """Return a directory with what builds packages, setuptools, and nothing else of the running environment."""
+    folder.mkdir()
+    for part in Path(sysconfig.get_path("purelib")).iterdir():
+        if part.name.startswith(("setuptools", "_distutils_hack", "pkg_resources")):
+            (folder / part.name).symlink_to(part)
+    return folder
 
 
 @pytest.fixture(scope="module")

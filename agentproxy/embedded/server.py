@@ -99,6 +99,8 @@ class Server:
         )
         if before := FORMATS[self._session.agent_type].before_start:
             self._terminal.write(before)
+        where = settings.unix_socket or f"{settings.host}:{settings.port}"
+        say(f"serving {Path(program).name} ({self._session.agent_type}) at {where}")
 
     def _record(self) -> None:
         settings, screen = self._settings, self._session.screen
@@ -168,6 +170,7 @@ class Server:
         if self._reason == "stopped" or self._finished:
             return
         self._reason = "stopped"
+        say("told to stop: ending the agent")
         self.save()
         self._close_door()
         self._descendants = family(os.getpid())
@@ -200,6 +203,8 @@ class Server:
             self.exit_status = code if code is not None else 128 + (number or 0)
             if self.exit_status:
                 self._print_last_words()
+            else:
+                say("the agent has left with exit status 0")
         self._finished = True
         self._drop_pid_file()
         self.write_end(self._last_lines(), {"code": code, "signal": number})
@@ -234,6 +239,11 @@ class Server:
             with suppress(OSError, ValueError):
                 if int(path.read_text()) == os.getpid():
                     path.unlink()
+
+
+def say(sentence: str) -> None:
+    """Write a sentence with its time into the log, which is our standard error."""
+    sys.stderr.write(f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {sentence}\n")
 
 
 def write_end(path: str, reason: str, status: int, agent: dict[str, int | None], output: list[str]) -> None:

@@ -101,6 +101,15 @@ class Maker:
         options = {**options, **role_facts(principal, wish), RESTART: wish.restart or self._terms.restart}
         return agent.name, {**options, "agent_server": self._terms.choose_agent_server().name}
 
+    def check_again(self, session: Session) -> None:
+        """Check whether a session could be started again now.
+
+        :raises Refusal: its agent, command or script is not allowed any more, too many starts wait, or there is no agent server.
+        """
+        check(self._kitchen, wish_again(session))
+        self._ground.queue.check()
+        self._terms.choose_agent_server()
+
     def give_life(self, session: Session, wish: StartRequest, principal: Principal, resume: bool) -> LivingSession:
         """Return a living session, not started yet, with its place in the queue of starts.
 

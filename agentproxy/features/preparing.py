@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from agentproxy.errors import INVALID_REQUEST, START_UNAVAILABLE, Refusal
-from agentproxy.model import environment, repository, tags
+from agentproxy.model import environment, repository, tags, text
 from agentproxy.model.principal import Principal
+from agentproxy.model.repository import Repository
 from agentproxy.model.session import Session
 from agentproxy.model.start import StartRequest
 from agentproxy.runtime.catalogue import Agent, Catalogue
@@ -24,8 +25,6 @@ from agentproxy.runtime.launching import LaunchFailed, find_program
 from agentproxy.runtime.scripts import Scripts
 from agentproxy.runtime.starting import Prepared
 from agentproxy.runtime.steps import StepFailed
-
-TEXT_LIMIT = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +66,17 @@ def check(kitchen: Kitchen, wish: StartRequest) -> tuple[Agent, Mapping[str, Any
     """
     environment.check(wish.environment)
     tags.check(wish.tags)
-    for name in ("user_id", "message", "description", "team_id"):
-        text = getattr(wish, name)
-        if text and (len(text) > TEXT_LIMIT or "\0" in text):
-            raise Refusal(INVALID_REQUEST, f"{wish.place(name)}: longer than {TEXT_LIMIT} characters, or contains NUL")
+    for name in ("message", "description"):
+        text.check(getattr(wish, name) or "", wish.place(name))
+    for name in ("user_id", "team_id"):
+        text.check(getattr(wish, name) or "", wish.place(name), text.NAME_LIMIT)
+    if wish.scope == "team" and not wish.team_id:
+        raise Refusal(INVALID_REQUEST, f"{wish.place('team_id')}: needed when scope is team")
     if wish.repository:
-        repository.parse(wish.repository, wish.place("repository"), kitchen.github_host)
+        place = wish.place("repository")
+        kitchen.cloner.check(repository.parse(wish.repository, place, kitchen.github_host), place)
+    if wish.env_file:
+        kitchen.env_files.check(wish.env_file, wish.place("env_file"))
     if wish.script:
         kitchen.scripts.check(wish.script)
     agent, automatic = _pick(kitchen, wish)
@@ -124,14 +128,16 @@ class Recipe:
         values = await self._environment({"HOME": str(home), "TMPDIR": str(directory.tmp)}, port)
         report("home")
         await kitchen.homes.prepare(home, self._agent.home, {**values, "WORK": str(directory.work)})
+        found: Repository | None = None
         if wish.repository:
             report("clone")
             place = wish.place("repository")
             found = repository.parse(wish.repository, place, kitchen.github_host)
             await kitchen.cloner.clone(found, directory.work, home, values.get("GITHUB_TOKEN"), place)
-        script = wish.script
+        github = found is not None and found.host == kitchen.github_host
+        script = wish.script or kitchen.scripts.choose(github, values)
         command = self._agent.argv(resume=self._resume)
-        if script is None:
+        if script is None or kitchen.scripts.ours(script):
             _find(command, values, directory.work)
 
         def wrap(argv: tuple[str, ...]) -> tuple[str, ...]:

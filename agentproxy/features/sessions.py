@@ -27,7 +27,7 @@ from agentproxy.features.interrupting import interrupt
 from agentproxy.features.living import LivingSession
 from agentproxy.features.permitting import Permits
 from agentproxy.features.settling import start_refusal
-from agentproxy.model import adoption, context, permission
+from agentproxy.model import adoption, context, permission, tags, text
 from agentproxy.model.attention import Attention
 from agentproxy.model.event import NewEvent
 from agentproxy.model.principal import SERVER, Principal
@@ -64,6 +64,12 @@ class Recipes(Protocol):
         """Return the agent's name and the options to keep in the record.
 
         :raises Refusal: something in the wish is not allowed or does not exist.
+        """
+
+    def check_again(self, session: Session) -> None:
+        """Check whether a session could be started again now.
+
+        :raises Refusal: it could not.
         """
 
     def give_life(self, session: Session, wish: StartRequest, principal: Principal, resume: bool) -> LivingSession:
@@ -321,9 +327,12 @@ class Sessions:
     async def change(self, principal: Principal, session_id: str, changes: Mapping[str, Any]) -> Shown:
         """Change description, tags or annotations.
 
-        :raises Refusal: SESSION_NOT_FOUND.
+        :raises Refusal: SESSION_NOT_FOUND, or INVALID_REQUEST, naming the field.
         """
         await self.permitted(principal, session_id, "session.message")
+        text.check(changes.get("description") or "", "$.description")
+        tags.check(changes.get("tags", {}))
+        tags.check(changes.get("annotations", {}), "$.annotations", "an annotation")
         living = self._living.get(session_id)
         if living is not None:
             await living.change(changes, "session.changed", {"fields": sorted(changes)})
@@ -346,13 +355,15 @@ class Sessions:
     async def restart(self, principal: Principal, session_id: str) -> Shown:
         """End the session if it lives and begin its next incarnation, with the agent's resume arguments.
 
-        :raises Refusal: SESSION_NOT_FOUND, SESSION_BUSY while it is being restarted, or why the start failed.
+        :raises Refusal: SESSION_NOT_FOUND, SESSION_BUSY while it is being restarted, why it may not be started now (then it
+            goes on as it is), or why the start failed.
         """
         await self.permitted(principal, session_id, "session.stop")
         if self._closing:
             raise Refusal(SHUTTING_DOWN)
         if session_id in self._restarting:
             raise Refusal(SESSION_BUSY, session_id=session_id)
+        self._recipes.check_again(await self._record(session_id))
         living = await detached(self._restart(principal, session_id), "the restart of a session")
         return await self._outcome(living, Wait.LISTENING)
 

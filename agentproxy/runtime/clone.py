@@ -106,6 +106,11 @@ class _Git(ProcessProtocol):
         return tuple(line for line in lines[1 if self._cut else 0 :] if line.strip())[-LINES:]
 
 
+def _outside(path: str) -> Refusal:
+    sentence = f"{path}: local repositories must lie under a configured root (sessions.local_repository_roots)"
+    return Refusal(INVALID_REQUEST, sentence)
+
+
 def clone_marker(target: Path) -> str:
     """Return the marker in the environment of the git that clones into *target*, so that a later server can end it."""
     return f"clone:{target}"
@@ -132,6 +137,18 @@ class Cloner:
         self._git = tuple(git)
         self._rules = rules
         self._environment = dict(environment)
+        self._roots = (*rules.roots, *(Path(os.path.realpath(root)) for root in rules.roots))
+
+    def check(self, repository: Repository, path: str) -> None:
+        """Check that a local repository is asked for below a configured root; links are followed when it is cloned.
+
+        :param path: where the repository stood in the request.
+        :raises Refusal: INVALID_REQUEST.
+        """
+        if repository.transport is Transport.LOCAL:
+            asked = Path(repository.url)
+            if not any(asked.is_relative_to(root) for root in self._roots):
+                raise _outside(path)
 
     async def clone(
         self,
@@ -187,9 +204,7 @@ class Cloner:
             return repository.url
         found = Path(os.path.realpath(repository.url))
         if not any(found.is_relative_to(os.path.realpath(root)) for root in self._rules.roots):
-            raise Refusal(
-                INVALID_REQUEST, f"{path}: local repositories must lie under a configured root (local_repository_roots)"
-            )
+            raise _outside(path)
         return str(found)
 
     def _argv(self, repository: Repository, source: str, target: Path) -> tuple[str, ...]:

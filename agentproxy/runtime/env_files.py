@@ -51,11 +51,26 @@ def _unquoted(value: str) -> str:
     return value
 
 
+def _missing(path: str) -> Refusal:
+    sentence = f"{path}: there is no such file in the folder of environment files (sessions.env_files_dir)"
+    return Refusal(INVALID_REQUEST, sentence)
+
+
 class EnvFiles:
     """The files of one folder; None means that there is no such folder."""
 
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
+
+    def check(self, name: str, path: str = "$.tags.env_file") -> None:
+        """Check what a request's name says by itself: whether there is such a file is found when it is read.
+
+        :param path: where the name stood.
+        :raises Refusal: INVALID_REQUEST, the name leads out of the folder, or there is no folder.
+        """
+        parts = Path(name).parts
+        if self._folder is None or "\0" in name or not parts or parts[0] == "/" or ".." in parts:
+            raise _missing(path)
 
     async def role(self, name: str) -> EnvFile:
         """Return the file ``NAME.env``, empty when it is not there; ``default`` is the file of all roles."""
@@ -70,7 +85,7 @@ class EnvFiles:
         """
         found = await deferToThread(self._read, name)
         if found is None:
-            raise Refusal(INVALID_REQUEST, f"{path}: there is no such file in the folder of environment files")
+            raise _missing(path)
         return found
 
     def _read(self, name: str) -> EnvFile | None:

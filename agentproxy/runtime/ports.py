@@ -1,6 +1,8 @@
 """Port leases: the right to a port of the configured range, proven free by binding, until it is released.
 
-agentapi binds all interfaces, so a port counts as free only when nobody listens on any of them, IPv4 and IPv6.
+agentapi binds all interfaces, so a port counts as free only when nobody listens on any of them, IPv4 and IPv6. Between a
+lease and the moment in which the agent server listens nobody can see that the port is taken, so servers on one machine tell each
+other: a lease holds a name in the network namespace that the ports are in, and the kernel gives it back with the process.
 """
 
 from __future__ import annotations
@@ -32,6 +34,17 @@ def _can_bind(family: socket.AddressFamily, host: str, port: int) -> bool:
         except OSError as error:
             return error.errno == errno.EADDRNOTAVAIL
     return True
+
+
+def claim(port: int) -> Callable[[], None] | None:
+    """Claim a port among the servers of this machine; return what gives it back, None when another server has it."""
+    name = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        name.bind(f"\0agentproxy-port-{port}")
+    except OSError:
+        name.close()
+        return None
+    return name.close
 
 
 class PortLease:
@@ -66,16 +79,24 @@ class Ports:
     :param first: lowest port, inclusive.
     :param last: highest port, inclusive.
     :param free: tells whether a port is free of strangers.
+    :param claim: claims a port among the servers of this machine.
     """
 
-    def __init__(self, first: int, last: int, free: Callable[[int], bool] = is_free) -> None:
+    def __init__(
+        self,
+        first: int,
+        last: int,
+        free: Callable[[int], bool] = is_free,
+        claim: Callable[[int], Callable[[], None] | None] = claim,
+    ) -> None:
         if not 0 < first <= last < 65536:
             raise ValueError(f"ports {first} to {last} are no range")
         self._first = first
         self._size = last - first + 1
         self._free = free
+        self._claim = claim
         self._next = 0
-        self._leased: set[int] = set()
+        self._leased: dict[int, Callable[[], None] | None] = {}
 
     @property
     def leased(self) -> frozenset[int]:
@@ -90,9 +111,15 @@ class Ports:
         for step in range(self._size):
             index = (self._next + step) % self._size
             port = self._first + index
-            if port not in self._leased and self._free(port):
+            if port in self._leased:
+                continue
+            claimed = self._claim(port)
+            if claimed is None:
+                continue
+            if self._free(port):
                 self._next = (index + 1) % self._size
-                return self._hold(port)
+                return self._hold(port, claimed)
+            claimed()
         last = self._first + self._size - 1
         details = f"no free port between {self._first} and {last}: {len(self._leased)} are leased, others use the rest"
         raise Refusal(START_UNAVAILABLE, details, facts={"step": "port"})
@@ -104,8 +131,13 @@ class Ports:
         """
         if port in self._leased:
             raise ValueError(f"port {port} is leased already")
-        return self._hold(port)
+        return self._hold(port, self._claim(port))
 
-    def _hold(self, port: int) -> PortLease:
-        self._leased.add(port)
-        return PortLease(port, self._leased.discard)
+    def _hold(self, port: int, claimed: Callable[[], None] | None) -> PortLease:
+        self._leased[port] = claimed
+        return PortLease(port, self._give_back)
+
+    def _give_back(self, port: int) -> None:
+        claimed = self._leased.pop(port, None)
+        if claimed is not None:
+            claimed()

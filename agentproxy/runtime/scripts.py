@@ -2,6 +2,9 @@
 
 A script is run as ``bash SCRIPT PORT PROGRAM ARGUMENTS...`` and ends in ``exec "${@:2}"``, so that it becomes the agent
 server. All it needs comes by arguments and environment; no text is put into it.
+
+A request that names none gets ``agentapi_with_github.sh`` for a repository on the GitHub host, else ``agentapi_default.sh``.
+Ours are left out where they would do nothing but become the agent server, which starts sooner by itself.
 """
 
 from __future__ import annotations
@@ -14,6 +17,8 @@ from agentproxy.runtime.catalogue import unknown
 from agentproxy.runtime.steps import StepFailed
 
 OURS = Path(__file__).with_name("session_scripts")
+DEFAULT = "agentapi_default.sh"
+WITH_GITHUB = "agentapi_with_github.sh"
 
 
 class Scripts:
@@ -35,6 +40,21 @@ class Scripts:
         """
         if name not in self.paths:
             raise Refusal(INVALID_REQUEST, f"{path}: {unknown('script', name, self.paths)}")
+
+    def choose(self, github: bool, environment: Mapping[str, str]) -> str | None:
+        """Return the script of a request that names none, or None where ours would do nothing.
+
+        :param github: whether the session's repository is on the GitHub host.
+        :param environment: of the session: ``GITHUB_TOKEN`` is what there is to set up, ``DEBUG`` makes scripts talk.
+        """
+        name = WITH_GITHUB if github else DEFAULT
+        talks = environment.get("DEBUG") in ("1", "true")
+        works = github and bool(environment.get("GITHUB_TOKEN"))
+        return name if talks or works or not self.ours(name) else None
+
+    def ours(self, name: str) -> bool:
+        """Return whether a script is one that comes with the server."""
+        return self.paths[name] == OURS / name
 
     def argv(self, name: str, port: int, argv: Sequence[str], path: str = "$.script") -> tuple[str, ...]:
         """Return what is run instead of the agent server's ``argv``.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_type_hints
 
 import msgspec
 from twisted.web.http import Request
@@ -58,7 +58,31 @@ def _shape_fault(text: str, data: bytes, shape: type[msgspec.Struct]) -> Refusal
         near = difflib.get_close_matches(name, _fields_at(shape, path), n=1)
         hint = f", did you mean {near[0]}?" if near else ""
         return invalid(f"{path}.{name}", f"unknown field{hint}")
-    return invalid(_whole_path(path, data), _lower(sentence.replace("`", "")))
+    return invalid(_whole_path(path, data), _in_words(sentence, shape, path))
+
+
+_JSON_WORDS = {"str": "string", "int": "integer", "float": "number", "bool": "boolean"}
+
+
+def _in_words(sentence: str, shape: type[msgspec.Struct], path: str) -> str:
+    """Return msgspec's sentence with the types of JSON, and with the choices where a value is none of them."""
+    plain = re.sub(r"`([^`]*)`", lambda found: _json_words(found[1]), sentence)
+    got = plain.removeprefix("Invalid enum value ")
+    choices = _choices_at(shape, path) if got != plain else ()
+    return f"expected {' or '.join(choices)}, got {got}" if choices else _lower(plain)
+
+
+def _json_words(types: str) -> str:
+    return re.sub(r"\w+", lambda word: _JSON_WORDS.get(word[0], word[0]), types)
+
+
+def _choices_at(shape: type[msgspec.Struct], path: str) -> tuple[str, ...]:
+    """Return what the field at ``$.name`` may be."""
+    hints = get_type_hints(shape)
+    options = (hints.get(path.removeprefix("$."), None),)
+    while any(get_args(option) for option in options):
+        options = tuple(inner for option in options for inner in get_args(option) or (option,))
+    return tuple(option for option in options if isinstance(option, str))
 
 
 def _fields_at(shape: type[msgspec.Struct], path: str) -> list[str]:

@@ -23,14 +23,18 @@ _MASKS = (
     (re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"), "SESSION"),
     (re.compile(r"in PATH \([^)]*\)"), "in PATH (/usr/local/bin:/usr/bin:/bin)"),
     (re.compile(r"\b[23]\d{4}\b"), "PORT"),
+    (re.compile(r"\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"), "TIME"),
+    (re.compile(r"serving python[0-9.]* "), "serving python3 "),
 )
 
 
-def configured(directory: Path, kind: str, options: Mapping[str, Any]) -> Daemon:
-    """Return a running daemon whose configuration file has these options."""
+def configured(
+    directory: Path, kind: str, options: Mapping[str, Any], settings: Mapping[str, str] | None = None
+) -> Daemon:
+    """Return a running daemon whose configuration file has these options, with these variables."""
     directory.mkdir(exist_ok=True)
     (directory / "agentproxy.yaml").write_text(yaml.safe_dump(dict(options)), encoding="utf-8")
-    return Daemon(directory, kind)
+    return Daemon(directory, kind, settings)
 
 
 def script(path: Path, *lines: str) -> str:

@@ -156,11 +156,26 @@ def test_a_clone_that_fails(daemon: Daemon) -> None:
 
 
 def test_a_clone_that_is_refused(daemon: Daemon) -> None:
-    """What the request may not ask for is the request's fault: 400, with its path."""
-    reply = fail(daemon, tags={"repository": "file:///etc"})
-    assert kinds(reply) == (400, "invalid_request", "clone")
+    """What the request may not ask for is the request's fault: 400, with its path, and no session is made."""
+    before = sessions_of(daemon)
+    reply = daemon.client.post_json("/start", {"tags": {"repository": "file:///etc"}})
+    assert (reply.status, reply.json()["code"]) == (400, "invalid_request")
     assert reply.json()["details"].startswith("$.tags.repository: ")
+    assert sessions_of(daemon) == before
     documented(daemon, "clone-refused", reply)
+
+
+def test_a_link_that_leads_out_of_the_root(daemon: Daemon) -> None:
+    """A link below the root is followed before anything is cloned: what it leads to is refused."""
+    link = daemon.log.parent / "repositories" / "link"
+    link.symlink_to("/etc")
+    reply = fail(daemon, tags={"repository": f"file://{link}"})
+    assert kinds(reply) == (400, "invalid_request", "clone")
+
+
+def sessions_of(daemon: Daemon) -> list[str]:
+    """Return the ids of all sessions that are listed."""
+    return [row["session_id"] for row in daemon.client.get("/search?limit=1000").json()["sessions"]]
 
 
 @contextlib.contextmanager
@@ -205,11 +220,11 @@ def test_more_starts_than_may_wait(daemon: Daemon) -> None:
     first = daemon.client.post_json("/start?wait=none", {"script": "held"}).json()["session_id"]
     queued = daemon.client.post_json("/start?wait=none", {}).json()["session"]
     assert (queued["phase"], queued["queue_position"]) == ("queued", 1)
-    before = len(daemon.client.get("/search?limit=1000").json()["sessions"])
+    before = sessions_of(daemon)
     reply = daemon.client.post_json("/start", {})
     assert kinds(reply) == (429, "too_many_starts", "queue")
     assert int(reply.headers["Retry-After"]) >= 1
-    assert len(daemon.client.get("/search?limit=1000").json()["sessions"]) == before
+    assert sessions_of(daemon) == before
     documented(daemon, "queue-full", reply)
     (daemon.log.parent / "go").touch()
     for session_id in (first, queued["session_id"]):

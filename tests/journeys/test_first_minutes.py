@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.agent_servers import clean_environment
 from tests.daemon import Daemon
+from tests.fakes import fake_command
 
 
 @pytest.fixture(params=["agentapi", "embedded"])
@@ -63,7 +66,9 @@ def test_a_session_that_is_stopped_stays_listed_with_its_reason(daemon: Daemon) 
     stopped = daemon.client.request("POST", f"/sessions/{session_id}/stop").json()
     assert (stopped["phase"], stopped["ending"]["reason"]) == ("ended", "stopped")
     assert daemon.client.get(f"/{session_id}/status").json()["code"] == "session_ended"
-    assert daemon.client.get(f"/sessions/{session_id}/log").media_type == "text/plain"
+    log = daemon.client.get(f"/sessions/{session_id}/log")
+    assert log.media_type == "text/plain"
+    assert str(stopped["port"]).encode() in log.body
     [listed] = daemon.client.get("/search?status=inactive").json()["sessions"]
     assert listed["session_id"] == session_id
 
@@ -76,6 +81,27 @@ def test_a_session_is_restarted_under_its_id(daemon: Daemon) -> None:
         again = daemon.client.request("POST", f"/sessions/{session_id}/restart").json()
         assert (again["session_id"], again["phase"], again["incarnation"]) == (session_id, "ready", incarnation)
         assert daemon.client.get(f"/{session_id}/status").status == 200
+
+
+@pytest.mark.parametrize(
+    ("changes", "details"),
+    [
+        ({"tags": {"": "x"}}, "$.tags.: a tag's name"),
+        ({"annotations": {"pr_url": "x" * 5000}}, "$.annotations.pr_url: longer than"),
+        ({"description": "x\0"}, "$.description: contains NUL"),
+    ],
+)
+def test_a_wrong_change_changes_nothing(daemon: Daemon, changes: dict[str, Any], details: str) -> None:
+    """What a start would refuse a change refuses too, at its path, and a session can still be restarted afterwards."""
+    session_id = daemon.start(tags={"project": "demo"}, description="before")
+    shown = daemon.client.get(f"/sessions/{session_id}").json()
+    reply = daemon.client.request("PATCH", f"/sessions/{session_id}", json.dumps({"description": "after", **changes}))
+    assert (reply.status, reply.json()["code"]) == (400, "invalid_request")
+    assert reply.json()["details"].startswith(details)
+    after = daemon.client.get(f"/sessions/{session_id}").json()
+    assert [after[name] for name in ("tags", "description", "annotations")] == [
+        shown[name] for name in ("tags", "description", "annotations")
+    ]
 
 
 def test_a_second_server_leaves_the_first_ones_data_alone(daemon: Daemon, tmp_path: Path) -> None:
@@ -124,6 +150,11 @@ def test_the_end_of_the_server_is_the_end_of_its_sessions(daemon: Daemon, tmp_pa
         ('{"environment": {"1A": "x"}}', "$.environment.1A: "),
         ('{"environment": {"LD_PRELOAD": "x"}}', "$.environment.LD_PRELOAD: "),
         ('{"agent": "demp"}', "$.agent: "),
+        ('{"scope": "team"}', "$.team_id: needed when scope is team"),
+        ('{"restart": "always"}', "$.restart: expected never or resume"),
+        ('{"params": {"repo_full_name": "/etc"}}', "$.params.repo_full_name: local repositories must lie under"),
+        ('{"tags": {"env_file": "/etc/passwd"}}', "$.tags.env_file: there is no such file"),
+        ('{"tags": {"description": "ok", "": "x"}}', "$.tags.: "),
         ("{", "$: expected a JSON object"),
     ],
 )
@@ -135,9 +166,26 @@ def test_a_wrong_start_is_refused_by_the_path_of_its_fault(daemon: Daemon, body:
     assert daemon.client.get("/search").json()["sessions"] == []
 
 
-def test_a_start_that_fails_says_why(daemon: Daemon) -> None:
+def test_a_start_that_fails_says_why(daemon: Daemon, tmp_path: Path) -> None:
     """The step, the reason and the code are in the answer, and the session is listed with them."""
-    reply = daemon.client.post_json("/start", {"params": {"repo_full_name": "/etc"}})
-    assert (reply.status, reply.json()["code"], reply.json()["step"]) == (400, "invalid_request", "clone")
+    (tmp_path / "data" / "sessions").write_text("in the way")
+    reply = daemon.client.post_json("/start", {})
+    assert (reply.status, reply.json()["code"], reply.json()["step"]) == (503, "start_unavailable", "directory")
     [listed] = daemon.client.get("/search?status=inactive").json()["sessions"]
     assert (listed["session_id"], listed["ending"]["reason"]) == (reply.json()["session_id"], "failed")
+
+
+def test_a_restart_that_is_refused_ends_nothing(tmp_path: Path) -> None:
+    """A session whose command is not allowed any more goes on when its restart is refused."""
+    before = {"AGENTPROXY_ALLOW_COMMANDS": "true", "AGENTPROXY_SESSIONS_ON_SHUTDOWN": "keep"}
+    first = Daemon(tmp_path, "embedded", before)
+    session_id = first.start(command=fake_command("tui"))
+    first.stop()
+    second = Daemon(tmp_path, "embedded")
+    try:
+        reply = second.client.request("POST", f"/sessions/{session_id}/restart")
+        assert (reply.status, reply.json()["details"].partition(":")[0]) == (400, "$.command")
+        shown = second.client.get(f"/sessions/{session_id}").json()
+        assert (shown["phase"], shown["incarnation"]) == ("ready", 1)
+    finally:
+        second.stop()

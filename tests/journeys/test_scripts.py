@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.agent_servers import find_agentapi
 from tests.daemon import Daemon
 from tests.fakes import fake_command
 from tests.journeys import failing
@@ -39,9 +41,18 @@ def daemon(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
             "forgetful": {"command": ["bash", str(directory / "forgetful.sh")], "resume": ["--continue"]},
         },
     }
-    running = failing.configured(directory, request.param, options)
+    programs = f"{stand_in_for_git(directory / 'bin')}:{os.path.dirname(find_agentapi() or '')}:{os.environ['PATH']}"
+    running = failing.configured(directory, request.param, options, {"PATH": programs})
     yield running
     running.stop()
+
+
+def stand_in_for_git(folder: Path) -> Path:
+    """Return a folder with a git that clones an empty repository from everywhere, so that no network is needed."""
+    folder.mkdir()
+    (folder / "git").write_text('#!/bin/bash\nmkdir -p "${@: -1}/.git"\n', encoding="utf-8")
+    (folder / "git").chmod(0o755)
+    return folder
 
 
 def told(daemon: Daemon, **body: Any) -> tuple[str, dict[str, str]]:
@@ -73,6 +84,25 @@ def test_our_scripts_start_the_demo_agent(daemon: Daemon, name: str) -> None:
     assert daemon.delete(session_id).status == 200
     failing.assert_nothing_left(session_id)
     assert "ghp_verysecret" not in daemon.log.read_text()
+
+
+def test_a_session_with_a_repository_of_github_can_push(daemon: Daemon) -> None:
+    """Its start goes through the script for GitHub, which gives git the token; one without a token needs no script."""
+    session_id, environment = told(daemon, params={"repo_full_name": "owner/name", "github_token": "ghp_given"})
+    assert environment["AGENTAPI_GITHUB_INTEGRATION"] == "true"
+    assert environment["GIT_CONFIG_KEY_0"] == "credential.https://github.com.helper"
+    assert "ghp_given" not in environment["GIT_CONFIG_VALUE_0"]
+    daemon.delete(session_id)
+    session_id, environment = told(daemon, params={"repo_full_name": "owner/name"})
+    assert "AGENTAPI_GITHUB_INTEGRATION" not in environment
+    daemon.delete(session_id)
+
+
+def test_debug_says_what_is_started(daemon: Daemon) -> None:
+    """`DEBUG` in a session's environment makes the default script write into the session's log."""
+    session_id = daemon.start(environment={"DEBUG": "true", "WORKSPACE_NAME": "my-project"})
+    assert b"workspace my-project" in daemon.client.get(f"/sessions/{session_id}/log").body
+    daemon.delete(session_id)
 
 
 def test_a_script_of_the_configuration(daemon: Daemon) -> None:
@@ -113,7 +143,10 @@ def test_a_file_outside_the_folder_is_refused(daemon: Daemon, name: str) -> None
     """A name that leads out is answered as one that does not exist, and nothing of the file is shown."""
     reply = daemon.client.post_json("/start", {"tags": {"env_file": name}})
     assert (reply.status, reply.json()["code"]) == (400, "invalid_request")
-    assert reply.json()["details"] == "$.tags.env_file: there is no such file in the folder of environment files"
+    assert (
+        reply.json()["details"]
+        == "$.tags.env_file: there is no such file in the folder of environment files (sessions.env_files_dir)"
+    )
 
 
 def test_an_agent_that_cannot_continue_begins_anew(daemon: Daemon) -> None:

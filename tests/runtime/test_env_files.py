@@ -40,6 +40,16 @@ async def test_only_inside_the_folder(tmp_path: Path) -> None:
             await files.named(name)
 
 
+@pytest.mark.parametrize("name", ["../secret.env", "/etc/passwd", "a/../../b", "", ".", "a\0"])
+def test_what_leads_out_is_refused_before_a_session_is_made(tmp_path: Path, name: str) -> None:
+    """The name alone says so; without a folder every name does."""
+    with pytest.raises(Refusal, match=r"\$\.tags\.env_file: there is no such file"):
+        EnvFiles(tmp_path).check(name)
+    with pytest.raises(Refusal):
+        EnvFiles(None).check("mine.env")
+    EnvFiles(tmp_path).check("teams/mine.env")
+
+
 @pytest_twisted.ensureDeferred
 async def test_roles_without_a_file(tmp_path: Path) -> None:
     """A role needs no file, and a server no folder."""

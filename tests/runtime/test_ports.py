@@ -24,7 +24,7 @@ def test_a_port_where_somebody_listens_is_not_free(host: str) -> None:
 @given(st.lists(st.booleans(), max_size=60), st.sets(st.integers(5000, 5009)))
 def test_no_port_is_leased_twice(wishes: list[bool], strangers: set[int]) -> None:
     """Whatever is leased and released: leases differ, strangers' ports are left alone, a full range refuses."""
-    ports = Ports(5000, 5009, free=lambda port: port not in strangers)
+    ports = Ports(5000, 5009, free=lambda port: port not in strangers, claim=lambda _port: lambda: None)
     held = []
     for wish in wishes:
         if not wish:
@@ -45,7 +45,21 @@ def test_no_port_is_leased_twice(wishes: list[bool], strangers: set[int]) -> Non
 
 def test_a_released_port_rests() -> None:
     """The port released last is not the next one leased."""
-    ports = Ports(5000, 5002, free=lambda _port: True)
+    ports = Ports(5000, 5002, free=lambda _port: True, claim=lambda _port: lambda: None)
     with ports.lease() as first:
         pass
     assert ports.lease().port != first.port
+
+
+def test_two_servers_on_one_machine_never_lease_the_same_port() -> None:
+    """A port is another server's from the lease on, before anybody listens there, until the lease is given back."""
+    with socket.create_server(("127.0.0.1", 0)) as somewhere:
+        first = somewhere.getsockname()[1]
+    one, other = Ports(first, first, free=lambda _port: True), Ports(first, first, free=lambda _port: True)
+    lease = one.lease()
+    with pytest.raises(Refusal):
+        other.lease()
+    lease.release()
+    lease.release()
+    with other.lease() as again:
+        assert again.port == first

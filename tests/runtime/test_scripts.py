@@ -60,3 +60,15 @@ def test_names(tmp_path: Path) -> None:
         scripts.argv("agentapi_defualt.sh", 1, [])
     with pytest.raises(StepFailed, match="missing"):
         scripts.argv("mine", 1, [])
+
+
+def test_which_script_a_session_gets(tmp_path: Path) -> None:
+    """The one for GitHub sets git up, ours are left out where they would do nothing, and an operator's own always runs."""
+    ours = Scripts({}, shutil.which)
+    assert ours.choose(False, {}) is None
+    assert ours.choose(True, {}) is None
+    assert ours.choose(True, {"GITHUB_TOKEN": "t"}) == "agentapi_with_github.sh"
+    assert ours.choose(False, {"GITHUB_TOKEN": "t"}) is None
+    assert ours.choose(False, {"DEBUG": "true"}) == "agentapi_default.sh"
+    replaced = Scripts(dict.fromkeys(NAMES, tmp_path / "mine.sh"), shutil.which)
+    assert (replaced.choose(False, {}), replaced.choose(True, {})) == ("agentapi_default.sh", "agentapi_with_github.sh")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -20,6 +22,7 @@ class Params(msgspec.Struct, forbid_unknown_fields=True):
 class Body(msgspec.Struct, forbid_unknown_fields=True):
     """A body of the kind that the faces read."""
 
+    restart: Literal["never", "resume"] | None = None
     user_id: str | None = None
     environment: dict[str, str] = {}
     params: Params | None = None
@@ -40,13 +43,26 @@ def test_an_empty_body_is_an_empty_object() -> None:
 
 def test_a_wrong_value_of_a_map_is_named_by_its_key() -> None:
     """The path leads to the very key, not to the map that holds it."""
-    assert refused(b'{"environment": {"A": "1", "B": 2}}').startswith("$.environment.B: expected str")
+    assert refused(b'{"environment": {"A": "1", "B": 2}}').startswith("$.environment.B: expected string")
 
 
 def test_an_unknown_field_brings_the_nearest_name() -> None:
     """A misspelt field is refused and the right name offered."""
     assert refused(b'{"enviroment": {}}') == "$.enviroment: unknown field, did you mean environment?"
     assert refused(b'{"params": {"mesage": "x"}}') == "$.params.mesage: unknown field, did you mean message?"
+
+
+@pytest.mark.parametrize(
+    ("data", "details"),
+    [
+        (b'{"restart": "x"}', "$.restart: expected never or resume, got 'x'"),
+        (b'{"user_id": 5}', "$.user_id: expected string | null, got integer"),
+        (b"[]", "$: expected object, got array"),
+    ],
+)
+def test_what_was_expected_is_said_in_words_of_json(data: bytes, details: str) -> None:
+    """A caller need not know the language that the server is written in."""
+    assert refused(data) == details
 
 
 @pytest.mark.parametrize("data", [b"{", b"[]", b"5", b'"x"', b"\xff", b"{}x", b"[" * 5000])
