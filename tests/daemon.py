@@ -8,7 +8,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +24,18 @@ class Daemon:
     """One running daemon on a port of its own; its data is in ``directory / "data"``.
 
     :param settings: further environment of the daemon, such as ``AGENTPROXY_SESSIONS_MAX_QUEUED``.
+    :param program: what Python runs.
     :ivar python: the interpreter that runs it.
     """
 
     python = sys.executable
 
     def __init__(
-        self, directory: Path, agent_server: str = "embedded", settings: Mapping[str, str] | None = None
+        self,
+        directory: Path,
+        agent_server: str = "embedded",
+        settings: Mapping[str, str] | None = None,
+        program: Sequence[str] = ("-m", "agentproxy"),
     ) -> None:
         agentapi = find_agentapi()
         if agent_server == "agentapi" and agentapi is None:
@@ -50,7 +55,7 @@ class Daemon:
         )
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [self.python, "-m", "agentproxy", "--port", "0"],
+                [self.python, *program, "--port", "0"],
                 cwd=directory,
                 env=environment,
                 stdin=subprocess.DEVNULL,
@@ -80,6 +85,12 @@ class Daemon:
     def delete(self, session_id: str) -> Reply:
         """Delete a session."""
         return self.client.request("DELETE", f"/sessions/{session_id}")
+
+    def stop_at_once(self) -> None:
+        """Kill it where it stands."""
+        self.process.kill()
+        self.process.wait(30)
+        self.client.close()
 
     def stop(self) -> int:
         """Ask it to end and return its exit status."""

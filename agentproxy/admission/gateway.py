@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from urllib.parse import unquote_to_bytes
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -31,13 +32,18 @@ from agentproxy.model.session import Session
 _READS = frozenset({b"GET", b"HEAD", b"OPTIONS"})
 _LINK = re.compile(rb"/s/([0-9a-f]{32})(?=[/?]|$)")
 _OURS = re.compile(rb"/sessions/([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})(?=[/?]|$)")
-_MESSAGE = re.compile(rb"/[0-9a-f-]{36}/message/?(?:\?|\Z)")
+_MESSAGE = re.compile(rb"/[0-9a-f-]{36}/message/?")
 SHARED = (b"X-Shared-Session", b"true")
 
 
 def verb_of(head: Head) -> str:
     """Return the permission that a forwarded request needs."""
     return "session.read" if head.method in _READS and not wants_websocket(head) else "session.message"
+
+
+def _is_message(head: Head) -> bool:
+    """Return whether an agent server takes a request as a message, in whatever way its path is written."""
+    return _MESSAGE.fullmatch(unquote_to_bytes(head.target.partition(b"?")[0])) is not None
 
 
 MessageGuard = Callable[[Principal, str, bytes | None], Deferred[None]]
@@ -98,7 +104,7 @@ class Admission:
     ) -> Backend | Guarded | Refusal:
         """Return what was found, or for a message the guard in front of it."""
         guard = self.message_guard
-        if guard is None or head.method != b"POST" or isinstance(found, Refusal) or not _MESSAGE.match(head.target):
+        if guard is None or head.method != b"POST" or isinstance(found, Refusal) or not _is_message(head):
             return found
         return Guarded(lambda body: guard(who, session_id, body).addCallback(lambda _none: self._again(session_id)))
 

@@ -10,6 +10,7 @@ from agentproxy.errors import FORBIDDEN, INVALID_REQUEST, RULE_NOT_FOUND, Refusa
 from agentproxy.model.approval import Rule
 from agentproxy.model.permission import may
 from agentproxy.model.principal import Principal
+from agentproxy.model.repository import parse
 from agentproxy.store import Store
 from agentproxy.store import approvals as rows
 from agentproxy.store.rows import micros
@@ -52,6 +53,8 @@ class Rules:
             raise Refusal(FORBIDDEN, "this needs session.message")
         if not rule.command.strip():
             raise Refusal(INVALID_REQUEST, "$.command: is empty; * stands for everything")
+        if rule.repository:
+            parse(rule.repository, "$.repository")
         if len([one for one in self._kept if one.owner == caller.user_id]) >= LIMIT:
             raise Refusal(INVALID_REQUEST, f"you have {LIMIT} rules already")
         now = datetime.now(UTC)

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from agentproxy.agents.driver import AgentServerDriver
@@ -30,6 +30,8 @@ from agentproxy.runtime.catalogue import Agent
 
 log = Logger()
 
+COUNT_EVERY = 60.0
+"""Seconds between two counts of the work of an agent that does not stop."""
 TYPING_HOLDS = 10.0
 """Seconds for which somebody who has typed raw keys keeps the keyboard."""
 
@@ -46,7 +48,8 @@ class Attendant:
         self.warned = ""
         self.keys: Mapping[str, tuple[str, ...]] = {"allow": agent.allow, "deny": agent.deny}
         self._house = house
-        self._working_since: float | None = None
+        self._working_since = 0.0
+        self._counting: IDelayedCall | None = None
         self.watcher = Watcher(agent.marks, house.clock, self._tell_attention, acp=agent.acp)
         self.keyboard = Keyboard(house.clock, self._keyboard_changed)
         terms = Terms(
@@ -111,7 +114,7 @@ class Attendant:
 
     def gone(self) -> None:
         """End: the agent server is gone, or is left alone."""
-        self._count_minutes(working=False)
+        self._works(False)
         self.queue.close()
         self.keyboard.close()
         self.watcher.gone()
@@ -119,6 +122,7 @@ class Attendant:
 
     def left(self) -> None:
         """End without a word: the agent server runs on, and the server that starts next decides what became of what."""
+        self._works(False)
         self.queue.abandon()
         self.keyboard.close()
         self.watcher.close()
@@ -167,17 +171,30 @@ class Attendant:
     # -- what follows
 
     def _changed(self) -> None:
-        self._count_minutes(working=self.watcher.now.kind is Kind.WORKING)
+        self._works(self.watcher.now.kind is Kind.WORKING)
         self._house.approvals.changed(self)
 
-    def _count_minutes(self, *, working: bool) -> None:
-        now = self._house.clock.seconds()
-        if working:
-            self._working_since = now if self._working_since is None else self._working_since
-        elif self._working_since is not None:
-            spent, self._working_since = round(now - self._working_since), None
-            if spent:
-                self._house.budgets.spend(self.record, "minutes", spent)
+    def _works(self, working: bool) -> None:
+        """Count the time that the agent works: once a minute, and when it stops."""
+        if working == (self._counting is not None):
+            return
+        if self._counting is not None:
+            self._count_minutes()
+            self._counting.cancel()
+            self._counting = None
+        else:
+            self._working_since = self._house.clock.seconds()
+            self._counting = self._house.clock.callLater(COUNT_EVERY, self._count_again)
+
+    def _count_again(self) -> None:
+        self._count_minutes()
+        self._counting = self._house.clock.callLater(COUNT_EVERY, self._count_again)
+
+    def _count_minutes(self) -> None:
+        spent = round(self._house.clock.seconds() - self._working_since)
+        self._working_since += spent
+        if spent:
+            self._house.budgets.spend(self.record, "minutes", spent)
 
     def _tell_attention(self, attention: Attention) -> None:
         if self.record.phase is Phase.ENDED and attention.kind is not Kind.GONE:

@@ -159,7 +159,7 @@ class Deliveries:
             return now
         late = moved(now, DeliveryState.EXPIRED, datetime.now(UTC), reason=reason)
         try:
-            return await self._change(now, late, told(late))
+            return await self._change(now, [late], told(late))
         except Refusal:
             return await self._read(one.id)
 
@@ -180,7 +180,7 @@ class Deliveries:
             first=first,
             last=message.last,
         )
-        kept, new = await self._store.write(rows.adding(one, repeat))
+        kept, new = await self._store.write(rows.adding(one, repeat, lives=first or session_id in self._queues))
         queue = self._queues.get(session_id)
         if new and queue is not None:
             queue.add(kept)
@@ -254,10 +254,11 @@ class Deliveries:
     # -- changing
 
     async def edit(self, caller: Principal, session_id: str, delivery_id: str, changes: dict[str, Any]) -> Delivery:
-        """Change the text, the time or the end of a delivery that is not typed yet.
+        """Change the text, the time, the end or the place of a delivery that is not typed yet: all of it, or nothing.
 
-        :param changes: ``text``, ``at``, ``expires_in`` (None for no end).
-        :raises Refusal: DELIVERY_SETTLED.
+        :param changes: ``text``, ``at``, ``expires_in`` (None for no end), ``before``: the id of another waiting delivery of
+            the same sender, None for the place behind all of them.
+        :raises Refusal: DELIVERY_SETTLED, INVALID_REQUEST.
         """
         one = await self._changeable(caller, session_id, delivery_id)
         if one.state is not DeliveryState.ACCEPTED:
@@ -271,30 +272,26 @@ class Deliveries:
         if "expires_in" in changes:
             seconds = changes["expires_in"]
             facts["expires_at"] = None if seconds is None else now + timedelta(seconds=seconds)
+        changed = {one.id: replace(one, **facts)}
+        if "before" in changes:
+            for other, place in self._places(one, changes["before"]):
+                changed[other.id] = replace(changed.get(other.id, other), position=place, updated_at=now)
         event = NewEvent(session_id, "delivery.edited", now, {"id": one.id, "by": caller.user_id})
-        return await self._change(one, replace(one, **facts), event)
+        await self._change(one, list(changed.values()), event)
+        return changed[one.id]
 
-    async def reorder(self, caller: Principal, session_id: str, delivery_id: str, before: str | None) -> list[Delivery]:
-        """Put a waiting delivery before another one of the same sender, or behind all of them; return what waits.
-
-        :raises Refusal: DELIVERY_SETTLED, DELIVERY_NOT_FOUND, INVALID_REQUEST.
-        """
-        one = await self._changeable(caller, session_id, delivery_id)
-        queue = self._queues.get(session_id)
+    def _places(self, one: Delivery, before: str | None) -> list[tuple[Delivery, int]]:
+        """Return the positions of a sender's waiting deliveries with *one* before another of them, or behind them."""
+        queue = self._queues.get(one.session_id)
         mine = [other for other in queue.waiting() if other.sender == one.sender] if queue is not None else []
-        if queue is None or one.id not in [other.id for other in mine]:
-            raise _settled(one, "moved")
+        if one.id not in [other.id for other in mine]:
+            raise Refusal(SESSION_NOT_RUNNING, "only the queue of a session that runs has places", one.session_id)
         if before is not None and before not in [other.id for other in mine]:
             raise Refusal(INVALID_REQUEST, f"$.before: no waiting delivery of {one.sender} has the id {before[:80]}")
         order = [other for other in mine if other.id != one.id]
         place = next((n for n, other in enumerate(order) if other.id == before), len(order))
         order.insert(place, one)
-        places = sorted(other.position for other in mine)
-        now = datetime.now(UTC)
-        changed = [replace(other, position=at, updated_at=now) for other, at in zip(order, places, strict=True)]
-        event = NewEvent(session_id, "delivery.edited", now, {"id": one.id, "by": caller.user_id})
-        await queue.change(changed, [event])
-        return queue.waiting()
+        return list(zip(order, sorted(other.position for other in mine), strict=True))
 
     async def withdraw(self, caller: Principal, session_id: str, delivery_id: str) -> Delivery:
         """Take a delivery back that is not typed yet.
@@ -305,7 +302,7 @@ class Deliveries:
         if one.state is not DeliveryState.ACCEPTED:
             raise _settled(one, "withdrawn")
         gone = moved(one, DeliveryState.WITHDRAWN, datetime.now(UTC), reason=f"withdrawn by {caller.user_id}")
-        return await self._change(one, gone, told(gone))
+        return await self._change(one, [gone], told(gone))
 
     async def retry(self, caller: Principal, session_id: str, delivery_id: str) -> Delivery:
         """Have a delivery typed (again) that is uncertain, refused or expired.
@@ -327,7 +324,7 @@ class Deliveries:
         )
         if one.state is DeliveryState.UNCERTAIN:
             await queue.clear_input(one.text)
-        changed = await self._change(one, again, told(again))
+        changed = await self._change(one, [again], told(again))
         if one.state is not DeliveryState.UNCERTAIN:
             queue.add(changed)
         return changed
@@ -344,7 +341,7 @@ class Deliveries:
         if queue is not None:
             await queue.clear_input(one.text)
         gone = moved(one, DeliveryState.WITHDRAWN, datetime.now(UTC), reason=f"discarded by {caller.user_id}")
-        return await self._change(one, gone, told(gone))
+        return await self._change(one, [gone], told(gone))
 
     async def _changeable(self, caller: Principal, session_id: str, delivery_id: str) -> Delivery:
         """Return a delivery that the caller may change: its own, or anybody's where it may stop the session."""
@@ -354,17 +351,19 @@ class Deliveries:
             await self._permits.permitted(caller, session_id, "session.stop")
         return self._newest(one)
 
-    async def _change(self, before: Delivery, after: Delivery, event: NewEvent) -> Delivery:
+    async def _change(self, before: Delivery, after: Sequence[Delivery], event: NewEvent) -> Delivery:
+        """Take *before* over into the first of *after*, with the others."""
         queue = self._queues.get(before.session_id)
         if queue is None:
-            await self.keep([after], [event])
-            self.settled(after)
-            return after
+            await self.keep(after, [event])
+            for one in after:
+                self.settled(one)
+            return after[0]
         now = queue.known(before.id)
         if now is not None and now.state is not before.state:
             raise _settled(now, "changed")
-        await queue.change([after], [event])
-        return after
+        await queue.change(after, [event])
+        return after[0]
 
 
 def _settled(one: Delivery, what: str) -> Refusal:

@@ -306,6 +306,7 @@ class MessageQueue:
             self._open.pop(one.id)
             return
         while not self._turn_is_over(one):
+            await self._expire()
             urgent = next_in_line(list(self._open.values()), self._recent)
             if urgent is not None and urgent.at is At.INTERRUPT and self._watcher.now.kind not in ASKING:
                 self._say_held("")

@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 
+from agentproxy.errors import Refusal
 from agentproxy.model.attention import Marks, last_rows
+from agentproxy.model.repository import parse
 
 ABOVE = 12
 """Rows above the question that belong to the prompt: what is to be approved stands there."""
@@ -120,7 +122,7 @@ class Rule:
     :param command: what the subject has to be: a pattern with ``*`` and ``?``. ``pytest *`` is not ``pytest; rm x``: a
         subject that joins commands matches only a rule that spells it out.
     :param agent: only this agent's sessions; empty for all.
-    :param repository: only sessions of this repository (``owner/name``); empty for all.
+    :param repository: only sessions of this repository (``owner/name`` on GitHub, or a URL); empty for all.
     :param answer: ``allow`` or ``deny``.
     """
 
@@ -207,15 +209,22 @@ def matches(rule: Rule, prompt: Prompt, owner: str, agent: str, repository: str,
     """Return whether a rule answers a prompt; without a known subject none does."""
     if not prompt.subject or (rule.expires_at is not None and rule.expires_at <= now):
         return False
-    if (rule.owner, rule.agent, rule.repository) != (
-        rule.owner and owner,
-        rule.agent and agent,
-        rule.repository and repository,
-    ):
+    if (rule.owner, rule.agent) != (rule.owner and owner, rule.agent and agent):
+        return False
+    if rule.repository and _place(rule.repository) != _place(repository):
         return False
     if _JOINS.search(prompt.subject):
         return rule.command == prompt.subject
     return fnmatch.fnmatchcase(prompt.subject, rule.command)
+
+
+def _place(reference: str) -> str:
+    """Return what all references to one repository have in common: ``owner/name``, its URLs, each with any branch."""
+    try:
+        found = parse(reference)
+    except Refusal:
+        return reference
+    return f"{found.host}/{found.full_name}".lower()
 
 
 def rule_for(

@@ -156,10 +156,10 @@ class DeliveryRoutes:
             changes["at"] = At(body.at)
         if body.expires_in is not msgspec.UNSET:
             changes["expires_in"] = _seconds(body.expires_in, "$.expires_in")
+        if body.before is not msgspec.UNSET:
+            changes["before"] = body.before
         if changes:
             await self._deliveries.edit(caller, session_id, delivery_id, changes)
-        if body.before is not msgspec.UNSET:
-            await self._deliveries.reorder(caller, session_id, delivery_id, body.before)
         return answer(request, shown(await self._deliveries.get(caller, session_id, delivery_id)))
 
     @route("DELETE", "/sessions/<session_id>/deliveries/<delivery_id>")

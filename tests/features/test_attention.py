@@ -263,5 +263,9 @@ def test_rules_are_for_somebody_and_end() -> None:
     assert not matches(allow, found, "bob", "codex", "o/r", early)
     assert not matches(allow, found, "alice", "claude", "o/r", early)
     assert not matches(allow, found, "alice", "codex", "o/other", early)
+    assert not matches(allow, found, "alice", "codex", "", early)
+    assert matches(allow, found, "alice", "codex", "https://github.com/O/r.git#branch", early)
+    assert matches(allow, found, "alice", "codex", "git@github.com:o/r", early)
+    assert not matches(allow, found, "alice", "codex", "https://elsewhere.example/o/r", early)
     deny = Rule("d", "", "*", answer="deny")
     assert rule_for([allow, deny], found, "alice", "codex", "o/r", early) is deny

@@ -22,13 +22,15 @@ ROWS = [
 ]
 
 
-def write_configuration(directory: Path, rows: list[dict[str, Any]] | None = None, **more: Any) -> None:
-    """Write the configuration with the seeds' ``auth.static`` block; *more* stands below ``auth``."""
+def write_configuration(
+    directory: Path, rows: list[dict[str, Any]] | None = None, top: Mapping[str, Any] | None = None, **more: Any
+) -> None:
+    """Write the configuration with the seeds' ``auth.static`` block; *more* stands below ``auth``, *top* beside it."""
     static = {"enabled": True, "header_name": "X-API-Key", "api_keys": ROWS if rows is None else rows}
     auth = {"enabled": True, "static": static, **more}
     half_made = directory / "half.json"
     half_made.touch(mode=0o600)
-    half_made.write_text(json.dumps({"auth": auth}))
+    half_made.write_text(json.dumps({"auth": auth, **(top or {})}))
     half_made.replace(directory / "config.json")
 
 

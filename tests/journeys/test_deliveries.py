@@ -40,6 +40,7 @@ class Talking:
                 "environment": environment,
                 "marks": {"idle": [r"^> ?\Z"]},
             },
+            "blind": {"command": fake_command("noecho"), "environment": environment},
             "thinker": {
                 "command": fake_command("quiet", "1"),
                 "environment": environment,
@@ -122,6 +123,8 @@ def test_a_queue_is_listed_changed_and_taken_back(talking: Talking) -> None:
         "PATCH", f"{base}/{one}", json.dumps(body), {"content-type": "application/json"}
     )
     assert patch(ids[0], content="ONE").json()["content"] == "ONE"
+    assert patch(ids[2], before="nobody", content="changed?").json()["code"] == "invalid_request"
+    assert talking.client.get(f"{base}/{ids[2]}").json()["content"] == "three"
     assert patch(ids[2], before=ids[0]).status == 200
     assert talking.client.request("DELETE", f"{base}/{ids[1]}").json()["state"] == "withdrawn"
     assert talking.client.request("DELETE", f"{base}/{ids[1]}").json()["code"] == "delivery_settled"
@@ -158,10 +161,95 @@ def test_a_message_past_the_queue_is_no_answer(talking: Talking) -> None:
     refused = talking.client.post_json(direct, {"content": "no, please", "type": "user"})
     assert (refused.status, refused.json()["code"]) == (409, "approval_waiting")
     assert refused.json()["approval_id"] == one["approval_id"]
+    veiled = talking.client.post_json(f"/{session_id}/%6Dessage", {"content": "no, please", "type": "user"})
+    assert veiled.json()["code"] == "approval_waiting"
     assert talking.client.post_json(direct, {"content": "2", "type": "raw"}).status == 200
     talking.fake_log.wait("the answer", lambda log: [row["text"] for row in log.events("answer")] == ["no"])
     assert talking.client.get(f"/sessions/{session_id}/keyboard").json()["holder"] == "local"
     assert talking.fake_log.entered() == ["rm x"]
+
+
+def test_the_guard_can_be_turned_off(tmp_path: Path) -> None:
+    """Then a message that is posted to the agent itself is its answer, as with the agent server alone."""
+    talking = Talking(tmp_path, gateway={"guard_approvals": False})
+    try:
+        session_id = talking.start("asker", message="rm x")
+        wait_for("the approval", talking.approvals)
+        talking.client.post_json(f"/{session_id}/message", {"content": "y", "type": "user"})
+        talking.fake_log.wait("the answer", lambda log: [row["text"] for row in log.events("answer")] == ["yes"])
+    finally:
+        talking.daemon.stop()
+
+
+def test_a_message_past_the_queue_comes_between_no_keys(talking: Talking) -> None:
+    """It waits until a delivery is typed, is in the journal like all others, and reaches the agent whole."""
+    session_id = talking.start("talker")
+    text = " ".join(f"word{number}" for number in range(200))
+    talking.send(session_id, text)
+    talking.fake_log.wait("it is being typed", lambda log: b"word" in log.typed())
+    direct = f"/{session_id}/message"
+    talking.client.post_json(direct, {"content": "and this", "type": "user"})  # taken, or refused as busy
+    wait_for("the first answer", lambda: "reply: word0" in talking.client.get(f"/{session_id}/messages").body.decode())
+    assert talking.fake_log.entered() in ([text], [text, "and this"])
+
+    def taken() -> bool:
+        return bool(talking.client.post_json(direct, {"content": "straight", "type": "user"}).status == 200)
+
+    wait_for("a quiet agent", taken, interval=0.2)
+    assert talking.fake_log.entered()[-1] == "straight"
+    journal = f"/sessions/{session_id}/messages"
+    wait_for("the journal", lambda: "reply: straight" in talking.client.get(journal).body.decode())
+    rows = [(one["role"], one["content"]) for one in talking.client.get(journal).json()["messages"]]
+    assert rows[-2:] == [("user", "straight"), ("agent", "reply: straight")]
+
+
+def test_the_keyboard_goes_from_hand_to_hand_and_is_free_in_the_end(talking: Talking) -> None:
+    """Its holder alone gives it away; what others post meanwhile is refused; when its time is over the queue goes on."""
+    session_id = talking.start("talker")
+    keyboard = f"/sessions/{session_id}/keyboard"
+    talking.client.post_json(keyboard, {"action": "take", "seconds": 600})
+    given = talking.client.post_json(keyboard, {"action": "hand_over", "to": "bob", "seconds": 600}).json()
+    assert given["holder"] == "bob"
+    refused = talking.client.post_json(f"/{session_id}/message", {"content": "x", "type": "raw"})
+    assert (refused.status, refused.json()["code"], refused.json()["holder"]) == (409, "keyboard_taken", "bob")
+    assert talking.client.post_json(keyboard, {"action": "release"}).status == 409
+    waiting = talking.send(session_id, "hello").json()
+    assert waiting["state"] == "accepted"
+    late = talking.send(session_id, "too late", "?wait=delivered", expires_in=0.2).json()
+    assert (late["state"], late["reason"]) == ("expired", "bob has the keyboard")
+    again = f"/sessions/{session_id}/deliveries/{late['delivery_id']}/retry"
+    assert talking.client.post_json(again, {}).json()["state"] == "accepted"
+    taken = talking.client.post_json(keyboard, {"action": "take", "seconds": 1, "force": True}).json()
+    assert taken["holder"] == "local"
+    talking.fake_log.wait("the queue", lambda log: log.entered() == ["hello", "too late"])
+    assert talking.client.get(keyboard).json()["holder"] is None
+
+
+def test_what_cannot_be_decided_waits_for_a_person(talking: Talking) -> None:
+    """An agent that does not show what is typed: never again by itself; `discard` lets the queue go on, `retry` types it."""
+    session_id = talking.start("blind")
+    first = talking.send(session_id, "one", "?wait=delivered&timeout=60").json()
+    assert first["state"] == "uncertain", first
+    behind = talking.send(session_id, "two").json()
+    base = f"/sessions/{session_id}/deliveries"
+    held = wait_for("the hold", lambda: talking.client.get(base).json()["held"])
+    assert held == "a delivery is uncertain: retry or discard it"
+    assert talking.client.request("DELETE", f"{base}/{first['delivery_id']}").json()["code"] == "delivery_settled"
+    gone = talking.client.post_json(f"{base}/{first['delivery_id']}/discard", {}).json()
+    assert (gone["state"], gone["reason"]) == ("withdrawn", "discarded by local")
+    wait_for("the next one", lambda: talking.client.get(f"{base}/{behind['delivery_id']}").json()["typed_at"])
+    assert talking.client.post_json(f"{base}/{first['delivery_id']}/retry", {}).json()["code"] == "delivery_settled"
+
+
+def test_a_key_brings_nothing_into_a_session_that_has_ended(talking: Talking) -> None:
+    """It finds what was accepted before, and accepts nothing new."""
+    session_id = talking.start("talker")
+    known = talking.send(session_id, "one", "?wait=answered", headers={"idempotency-key": "k"}).json()
+    assert talking.client.request("POST", f"/sessions/{session_id}/stop").status == 200
+    again = talking.send(session_id, "one", headers={"idempotency-key": "k"})
+    assert (again.status, again.json()["delivery_id"]) == (202, known["delivery_id"])
+    refused = talking.send(session_id, "two", headers={"idempotency-key": "new"})
+    assert (refused.status, refused.json()["code"]) == (409, "session_not_running")
 
 
 def test_a_rule_answers_what_it_names_and_nothing_else(talking: Talking) -> None:

@@ -92,9 +92,9 @@ class Scene:
         reply = self.client.get(f"/{session_id}/screen")
         return str(reply.json()["text"]).rstrip() if reply.status == 200 else "it cannot be read through agentapi"
 
-    def send(self, session_id: str, content: str, wait: str = "answered") -> Any:
+    def send(self, session_id: str, content: str, wait: str = "answered", **more: Any) -> Any:
         """Send a message as a delivery; return the delivery."""
-        body = json.dumps({"content": content})
+        body = json.dumps({"content": content, **more})
         query = f"?wait={wait}&timeout={LONG:.0f}" if wait else ""
         reply = self.client.request(
             "POST", f"/sessions/{session_id}/messages{query}", body, {"content-type": "application/json"}

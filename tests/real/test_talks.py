@@ -99,13 +99,17 @@ def test_an_interrupt_ends_the_turn_and_leaves_a_clean_input_line(agent: str, ei
     """In mid-answer and before any answer, where Claude Code puts the message back: the next one reaches the model alone."""
     scene = either
     session_id = scene.start(agent)
-    for text in ("slow 60", "silent\nwith a second row\nand a third"):
+    for number, text in enumerate(("slow 60", "silent\nwith a second row\nand a third")):
         scene.send(session_id, text, wait="delivered")
         wait_long("the model was asked", lambda said=text: scene.model.seen[-1:] == [said])  # type: ignore[misc]
         assert scene.client.request("POST", f"/sessions/{session_id}/interrupt").status == 200
         scene.wait_attention(session_id, "idle")
-        check_answer(scene, scene.send(session_id, "and now"), "You said: and now")
-        assert scene.model.seen[-1] == "and now"
+        check_answer(scene, scene.send(session_id, f"and now {number}"), f"You said: and now {number}")
+        assert scene.model.seen[-1] == f"and now {number}"
+    slow = scene.send(session_id, "slow 61", wait="delivered")
+    check_answer(scene, scene.send(session_id, "at once", at="interrupt"), "You said: at once")
+    listed = scene.client.get(f"/sessions/{session_id}/deliveries/{slow['delivery_id']}").json()
+    assert (listed["state"], listed["interrupted"]) == ("answered", True)
 
 
 @pytest.mark.parametrize(
