@@ -5,10 +5,10 @@
     python scripts/chaos_deliveries.py --rounds 100            half of the figures of a release; run it with two seeds
     python scripts/chaos_deliveries.py --agent-server agentapi
 
-Each round queues a message for every session that has none under way, all at a time, and the server dies at a step that is drawn by lot: a commit, a
-message to the agent server, or the instant before or behind it (``dying_server.py``). Whoever had no answer asks again with the
-same Idempotency-Key. An uncertain delivery is settled as a person would who looks into the agent: discarded when the agent has
-it, else sent again.
+Each round queues a message for every session that has none under way, all at a time, and the server dies at a step that is
+drawn by lot: a commit, a message to the agent server, or the instant before or behind it (``dying_server.py``). Whoever had no
+answer asks again with the same Idempotency-Key. An uncertain delivery is settled as a person would who looks into the agent:
+discarded when the agent has it, else sent again.
 """
 
 from __future__ import annotations
