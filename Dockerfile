@@ -22,11 +22,12 @@ RUN apt-get update \
     && install -d -o agentproxy -g agentproxy -m 0700 /data \
     && install -d /app
 COPY --from=build /opt/agentproxy /opt/agentproxy
-# The address is the container's own; what others reach is what is published. Without authentication a start on it is refused
-# unless auth.allow_anonymous is set.
+# The address is the container's own; what others reach is what is published. So everybody is asked for a key: the first start shows
+# an administrator's in the container's log, once. AGENTPROXY_AUTH_ENABLED=false and AGENTPROXY_AUTH_ALLOW_ANONYMOUS=true turn that off.
 ENV PATH=/opt/agentproxy/bin:$PATH \
     AGENTPROXY_DATA_DIR=/data \
-    AGENTPROXY_LISTEN=0.0.0.0
+    AGENTPROXY_LISTEN=0.0.0.0 \
+    AGENTPROXY_AUTH_ENABLED=true
 WORKDIR /app
 VOLUME /data
 EXPOSE 8080

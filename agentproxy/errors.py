@@ -105,6 +105,7 @@ FOREIGN_ORIGIN = _kind(
     "The page's origin may not do this",
     "Add the origin to allowed_origins, or send a key instead.",
 )
+LOGIN_NOT_FOUND = _kind("login_not_found", 404, "Log-in not found", "List them with GET /auth/logins.")
 TOKEN_NOT_FOUND = _kind("token_not_found", 404, "Token not found", "List them with GET /auth/tokens.")
 ACCOUNT_NOT_FOUND = _kind("account_not_found", 404, "Account not found", "List them with GET /auth/accounts.")
 ACCOUNT_EXISTS = _kind("account_exists", 409, "There is an account with this name", "Choose another name.")

@@ -95,7 +95,11 @@ def test_the_image_reads_the_mounted_configuration(tmp_path: Path) -> None:
     """`/app/config.json` is the configuration of the working directory; data goes to the volume."""
     assert last("WORKDIR") == "/app"
     given = dict(re.findall(r"(AGENTPROXY_\w+)=(\S+)", last("ENV")))
-    assert given == {"AGENTPROXY_DATA_DIR": "/data", "AGENTPROXY_LISTEN": "0.0.0.0"}
+    assert given == {
+        "AGENTPROXY_DATA_DIR": "/data",
+        "AGENTPROXY_LISTEN": "0.0.0.0",
+        "AGENTPROXY_AUTH_ENABLED": "true",
+    }
     (tmp_path / "config.json").write_text('{"auth": {"enabled": true}}', encoding="utf-8")
     loaded = load(None, given, {}, cwd=tmp_path, home=tmp_path)
     assert (str(loaded.config.data_dir), loaded.config.listen, loaded.config.port) == ("/data", "0.0.0.0", 8080)

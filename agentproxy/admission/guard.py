@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -16,6 +18,7 @@ from twisted.web.http import Request
 from agentproxy.admission.gateway import Admission
 from agentproxy.auth.external import external
 from agentproxy.auth.identity import Identity, Surroundings, roles_of
+from agentproxy.auth.rechecking import Rechecking
 from agentproxy.auth.showing import COOKIE, SESSION_HEADER
 from agentproxy.config import ConfigError, Loaded, load
 from agentproxy.config.options import StaticOptions
@@ -26,6 +29,7 @@ from agentproxy.features.sessions import Sessions
 from agentproxy.features.sharing import Sharing
 from agentproxy.gateway.front import FrontFactory
 from agentproxy.gateway.rules import CredentialRules
+from agentproxy.model.audit import Attempt
 from agentproxy.model.event import Event
 from agentproxy.model.principal import Principal
 from agentproxy.model.rate import Rate
@@ -34,7 +38,7 @@ from agentproxy.store.audit import AuditStore
 from agentproxy.store.sharing import SharingStore
 from agentproxy.web.asking import AskingRequest, identify
 from agentproxy.web.identity import Identities
-from agentproxy.web.oauth import OAuth
+from agentproxy.web.oauth import Door, OAuth
 from agentproxy.web.sharing import Audits, Shares
 
 LOOK_AGAIN = 10.0  # seconds between looks at what runs: a key may have expired
@@ -60,6 +64,15 @@ class Guard:
         around = Surroundings(reactor, self._read_options, loaded.path, self.auditor.note, self.look_again)
         self._external = external(self._config.auth, reactor, roles_of(self._config), self.look_again)
         self.identity = Identity(self._config, store, around, self._external.authenticators)
+        if (tokens := self._external.tokens) is not None:
+            tokens.known_here = lambda user: self.identity.registry.known(user, "github")
+        self._rechecking = Rechecking(
+            self.identity.registry,
+            self._external.providers,
+            reactor,
+            self._config.auth.github.recheck_seconds,
+            lambda login: self._note_login(login.owner, "auth.logout", True, "its provider does not know it any more"),
+        )
         self._stop_listening: Callable[[], None] = lambda: None
 
     # -- start and stop
@@ -74,6 +87,7 @@ class Guard:
         )
         self.identity.also_load(sharing.load)
         await self.identity.start()
+        self._rechecking.start()
         self._stop_listening = self._store.on_commit(self._committed)
         directory = Directory(sessions, self._store)
         self._admission = Admission(directory, self.identity.gatekeeper, self.permits, sharing)
@@ -93,6 +107,7 @@ class Guard:
         """Watch no more and write what the audit has not written; twice does no harm."""
         self._stop_listening()
         self.identity.stop()
+        self._rechecking.stop()
         if self._again.running:
             self._again.stop()
         await self.auditor.stop()
@@ -103,7 +118,7 @@ class Guard:
         """Return the parts of the face."""
         assert self._sharing is not None
         return [
-            Identities(self.identity.gatekeeper, self.identity.registry, self.permits),
+            Identities(self.identity.gatekeeper, self.identity.registry, self.permits, self._about),
             self._oauth(),
             Shares(self._sharing),
             Audits(Audit(AuditStore(self._store), self._sessions)),
@@ -117,12 +132,44 @@ class Guard:
             auth.login_seconds,
             auth.github.oauth.redirect_uris,
             self._clock.seconds,
-            self._is_secure,
+            self._rechecking.check,
+            self._door(),
         )
 
-    def _is_secure(self, request: Request) -> bool:
-        """Return whether the client spoke TLS, to us or to a trusted proxy before us."""
-        return self.identity.gatekeeper.is_secure(AskingRequest.of(request))
+    def _door(self) -> Door:
+        gatekeeper = self.identity.gatekeeper
+
+        def note(
+            request: Request, user: str, verb: str, allowed: bool, reason: str, facts: Mapping[str, object]
+        ) -> None:
+            self._note_login(user, verb, allowed, reason, gatekeeper.address_of(AskingRequest.of(request)), facts)
+
+        return Door(
+            lambda request: gatekeeper.is_secure(AskingRequest.of(request)),
+            lambda request: gatekeeper.same_origin(AskingRequest.of(request)),
+            note,
+        )
+
+    def _note_login(
+        self,
+        user: str,
+        verb: str,
+        allowed: bool,
+        reason: str,
+        address: str = "",
+        facts: Mapping[str, object] = MappingProxyType({}),
+    ) -> None:
+        self.auditor.note(Attempt(datetime.now(UTC), user, verb, allowed, reason, address=address, facts=facts))
+
+    def _about(self, caller: Principal) -> tuple[str, Mapping[str, Any]]:
+        """Return the kind of a caller's credential, in agentapi-proxy's words, and what GitHub said of the caller."""
+        if caller.source == "github" and self._external.tokens is not None:
+            user = self._external.tokens.user_behind(caller)
+            return "github", {} if user is None else user.facts()
+        login = self.identity.registry.login(caller.credential) if caller.source == "session" else None
+        if login is not None:
+            return ("github_oauth", login.facts) if login.provider == "github" else (login.provider, {})
+        return "api_key" if caller.source in ("static", "token") else caller.source, {}
 
     async def identify(self, request: Request) -> Principal:
         """Return who asks.

@@ -25,10 +25,12 @@ class External:
 
     :param authenticators: by their names in ``auth.order``.
     :param providers: by name, in the order in which a page offers them.
+    :param tokens: the authenticator of GitHub's tokens, when they are taken.
     """
 
     authenticators: Mapping[str, Authenticator]
     providers: Mapping[str, Provider]
+    tokens: GitHubTokens | None = None
 
 
 class Offer:
@@ -65,4 +67,4 @@ def external(
     if auth.oidc.issuer and auth.oidc.client_id:
         providers["oidc"] = Oidc(auth.oidc, roles, treq)
         authenticators["oidc"] = Offer("oidc", auth.oidc.name)
-    return External(authenticators, providers)
+    return External(authenticators, providers, tokens if auth.github.enabled else None)

@@ -106,11 +106,12 @@ class Gatekeeper:
         return self._nobody(shown, asking, fallback)
 
     def _checked(self, principal: Principal, credential: Credential, asking: Asking) -> Principal | Refusal:
-        if credential.place != "cookie" or asking.method in _SAFE or self._same_origin(asking):
+        if credential.place != "cookie" or asking.method in _SAFE or self.same_origin(asking):
             return principal
         return Refusal(FOREIGN_ORIGIN, "a cookie changes things only from a page of an allowed origin")
 
-    def _same_origin(self, asking: Asking) -> bool:
+    def same_origin(self, asking: Asking) -> bool:
+        """Return whether a request says that it comes from a page that may use our cookie."""
         sent = asking.get(b"origin")
         if sent is None:
             return False

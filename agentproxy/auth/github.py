@@ -6,6 +6,8 @@
 | `GET /user/orgs?per_page=100&page=N` | organisations, all pages |
 | `GET /user/teams?per_page=100&page=N` | teams, all pages; when the mapping has wildcards |
 | `GET /orgs/ORG/teams/TEAM/memberships/LOGIN` | one team; `state` must be `active` |
+
+A token that may not read organisations or teams is one without any: that is no reason to refuse it.
 """
 
 from __future__ import annotations
@@ -47,11 +49,13 @@ class GitHubUnavailable(Exception):  # noqa: N818 - a fact about GitHub
     """GitHub does not answer, or answers too many requests.
 
     :ivar retry_after: seconds, as far as it says.
+    :ivar limited: it answers, but this token has asked too often.
     """
 
-    def __init__(self, sentence: str, retry_after: float | None = None) -> None:
+    def __init__(self, sentence: str, retry_after: float | None = None, limited: bool = False) -> None:
         super().__init__(sentence)
         self.retry_after = retry_after
+        self.limited = limited
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,17 @@ class GitHubUser:
     name: str | None = None
     organizations: frozenset[str] = field(default_factory=frozenset)
     teams: frozenset[str] = field(default_factory=frozenset)
+
+    def facts(self) -> dict[str, Any]:
+        """Return it as agentapi-proxy shows it (``github_user``)."""
+        return {
+            "login": self.login,
+            "id": self.id,
+            "email": self.email,
+            "name": self.name,
+            "organizations": sorted(self.organizations),
+            "teams": sorted(self.teams),
+        }
 
 
 class GitHub:
@@ -96,12 +111,13 @@ class GitHub:
         return GitHubUser(login, int(known.get("id") or 0), known.get("email"), known.get("name"), orgs, teams)
 
     async def _organizations(self, token: str) -> frozenset[str]:
-        return frozenset(str(one["login"]) for one in await self._pages(token, "/user/orgs"))
+        rows = await self._pages(token, "/user/orgs")
+        return frozenset(str(one["login"]) for one in rows if isinstance(one, dict) and "login" in one)
 
     async def _teams(self, token: str, login: str, wanted: frozenset[str]) -> frozenset[str]:
         if any("*" in one for one in wanted):
             rows = await self._pages(token, "/user/teams")
-            return frozenset(f"{one['organization']['login']}/{one['slug']}" for one in rows)
+            return frozenset(f"{one['organization']['login']}/{one['slug']}" for one in rows if _is_team(one))
         gate = DeferredSemaphore(AT_ONCE)
         asking: list[Deferred[bool]] = [gate.run(self._is_member, token, login, team) for team in wanted]
         try:
@@ -122,7 +138,10 @@ class GitHub:
     async def _pages(self, token: str, path: str) -> list[Mapping[str, Any]]:
         rows: list[Mapping[str, Any]] = []
         for number in range(1, MOST_PAGES + 1):
-            page, more = await self._page(token, f"{path}?per_page={PAGE}&page={number}")
+            try:
+                page, more = await self._page(token, f"{path}?per_page={PAGE}&page={number}")
+            except TokenUnknown:
+                return []  # its scopes do not allow it
             rows += page if isinstance(page, list) else []
             if not more:
                 break
@@ -154,6 +173,10 @@ class GitHub:
         return found, _NEXT.search(link) is not None
 
 
+def _is_team(row: Any) -> bool:
+    return isinstance(row, dict) and "slug" in row and "login" in (row.get("organization") or {})
+
+
 def _check(answer: IResponse) -> None:
     """Raise what a status other than 200 means."""
     status = answer.code
@@ -161,8 +184,8 @@ def _check(answer: IResponse) -> None:
         return
     wait = _header(answer, "retry-after")
     limited = status == 429 or (status == 403 and (_header(answer, "x-ratelimit-remaining") == "0" or wait != ""))
-    if limited or status >= 500:
-        raise GitHubUnavailable(f"GitHub answered {status}", float(wait) if wait.isdigit() else None)
+    if limited or status not in (401, 403, 404):
+        raise GitHubUnavailable(f"GitHub answered {status}", float(wait) if wait.isdigit() else None, limited)
     raise TokenUnknown(f"GitHub answered {status}")
 
 

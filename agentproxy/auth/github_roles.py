@@ -13,15 +13,20 @@ from agentproxy.model.principal import Principal
 
 
 def principal_of(
-    user: GitHubUser, mapping: UserMapping, credential: str, roles: Mapping[str, frozenset[str]] = ROLES
+    user: GitHubUser,
+    mapping: UserMapping,
+    credential: str,
+    roles: Mapping[str, frozenset[str]] = ROLES,
+    prefix: str = "",
 ) -> Principal:
     """Return who a GitHub user is here.
 
+    :param prefix: stands in front of the name.
     :param credential: what the audit shows of the token; not the token.
     """
     role, permissions, env_file = role_of(lambda key: matches(key, user), mapping)
     allowed = effective(role, permissions, roles)
-    return Principal(user.login, role, allowed, user.teams, "github", credential, env_file=env_file)
+    return Principal(prefix + user.login, role, allowed, user.teams, "github", credential, env_file=env_file)
 
 
 def matches(key: str, user: GitHubUser) -> bool:

@@ -164,7 +164,7 @@ class Identity:
         ):
             return None
         if self.registry.account(FIRST) is None:
-            await self.registry.add_account(FIRST, role="admin", by=SERVER.user_id)
+            await self.registry.add_account(FIRST, role="admin")
         secret, _token = await self.registry.add_token(SERVER, "first administrator", FIRST)
         return secret
 

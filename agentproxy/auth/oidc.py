@@ -94,6 +94,10 @@ class Oidc:
         claims = await self._claims(said["id_token"], flow)
         return LoggedIn(self.principal(claims), None, {"sub": claims["sub"], "email": claims.get("email")})
 
+    async def again(self, token: str) -> LoggedIn | None:  # noqa: ARG002
+        """Never come here: no token of the provider is kept."""
+        raise AssertionError("there is no token to ask about")
+
     async def forget(self, token: str) -> None:
         """Do nothing: no token of the provider is kept."""
 
@@ -137,7 +141,7 @@ class Oidc:
     def principal(self, claims: Mapping[str, Any]) -> Principal:
         """Return who a good id token stands for."""
         mapping = self._options.user_mapping
-        user = str(claims.get(self._options.user_claim) or claims["sub"])
+        user = self._options.user_prefix + str(claims.get(self._options.user_claim) or claims["sub"])
         given = claims.get(self._options.groups_claim)
         groups = frozenset(str(one) for one in given) if isinstance(given, list) else frozenset()
         role, permissions, env_file = role_of(lambda key: any(fnmatchcase(one, key) for one in groups), mapping)

@@ -55,6 +55,12 @@ class Provider(Protocol):
         :raises Refusal: UNAUTHENTICATED or LOGIN_UNAVAILABLE.
         """
 
+    async def again(self, token: str) -> LoggedIn | None:
+        """Return who the owner of the provider's token is now, None when the provider does not know the token any more.
+
+        :raises Refusal: LOGIN_UNAVAILABLE.
+        """
+
     async def forget(self, token: str) -> None:
         """Tell the provider that its token is not used any more; failures do not matter."""
 
@@ -132,21 +138,20 @@ class GitHubLogin:
         return await self._owner(token)
 
     async def _owner(self, token: str) -> LoggedIn:
+        found = await self.again(token)
+        if found is None:
+            raise Refusal(UNAUTHENTICATED, "OAuth authentication failed")
+        return found
+
+    async def again(self, token: str) -> LoggedIn | None:
+        """See :class:`Provider`."""
         try:
             user = await self._tokens.user_of(token)
         except TokenUnknown:
-            raise Refusal(UNAUTHENTICATED, "OAuth authentication failed") from None
+            return None
         except GitHubUnavailable as error:
             raise Refusal(LOGIN_UNAVAILABLE, "GitHub does not answer", retry_after=error.retry_after) from None
-        facts = {
-            "login": user.login,
-            "id": user.id,
-            "email": user.email,
-            "name": user.name,
-            "organizations": sorted(user.organizations),
-            "teams": sorted(user.teams),
-        }
-        return LoggedIn(self._tokens.principal(user, "github-login"), token, facts)
+        return LoggedIn(self._tokens.principal(user, "github-login"), token, user.facts())
 
     async def forget(self, token: str) -> None:
         """See :class:`Provider`: the app's grant of this token is deleted at the API's host."""

@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from twisted.logger import Logger
 
 from agentproxy.auth.ring import Key, Ring
 from agentproxy.errors import ACCOUNT_NOT_FOUND, FORBIDDEN, INVALID_REQUEST, Refusal
 from agentproxy.model.credentials import LOGIN_PREFIX, Account, Login, Token, digest, is_name, new_id, new_secret
-from agentproxy.model.permission import ROLES, effective, may, problem
-from agentproxy.model.principal import Principal
+from agentproxy.model.permission import ROLES, covers, effective, may, problem
+from agentproxy.model.principal import SERVER, Principal
 from agentproxy.store.identity import IdentityStore
 
+LONGEST_LOGIN = timedelta(days=30)
+"""After that somebody has to log in again, however often it was refreshed."""
 _SESSION_PLACES = frozenset({"session", "cookie", "bearer"})
 
 
@@ -24,6 +29,8 @@ class Registry:
     :ivar tokens: the authenticator of API tokens.
     :ivar logins: the authenticator of log-ins.
     """
+
+    _log = Logger()
 
     def __init__(
         self,
@@ -53,13 +60,36 @@ class Registry:
 
     def _refresh(self) -> None:
         tokens = {one.hash: self._token_key(one) for one in self._tokens.values() if self._enabled(one.owner)}
-        logins = {one.hash: self._login_key(one) for one in self._logins.values() if self._enabled(one.owner)}
+        logins = {one.hash: self._login_key(one) for one in self._logins.values() if self._opens(one)}
         if self.tokens.replace(tokens) | self.logins.replace(logins):
             self._changed()
 
     def _enabled(self, owner: str) -> bool:
         account = self._accounts.get(owner)
         return account is None or account.disabled_at is None
+
+    def _opens(self, login: Login) -> bool:
+        account = self._accounts.get(login.owner)
+        return account is None or (account.disabled_at is None and account.login == login.provider)
+
+    def known(self, user: Principal, provider: str) -> Principal | None:
+        """Return whom a user of a provider is here, None for nobody.
+
+        The name of an account is not for whoever has it elsewhere: only where the account says so is it the same person, with
+        the role that the account has.
+        """
+        account = self._accounts.get(user.user_id)
+        if account is None:
+            return user
+        if account.disabled_at is not None or account.login != provider:
+            self._log.warn(
+                "{user} of {provider} is refused: there is an account of this name that is not for log-ins with {provider}",
+                user=user.user_id,
+                provider=provider,
+            )
+            return None
+        permissions = effective(account.role, account.permissions, self._roles)
+        return replace(user, role=account.role, permissions=permissions, teams=user.teams | frozenset(account.teams))
 
     def _token_key(self, token: Token) -> Key:
         of: Account | Token = self._accounts.get(token.owner, token)
@@ -75,10 +105,11 @@ class Registry:
         return Key(principal, None if token.expires_at is None else token.expires_at.timestamp())
 
     def _login_key(self, login: Login) -> Key:
-        of: Account | Login = self._accounts.get(login.owner, login)
-        permissions = effective(of.role, of.permissions, self._roles)
-        principal = Principal(login.owner, of.role, permissions, frozenset(of.teams), "session", login.id)
-        return Key(principal, login.expires_at.timestamp())
+        permissions = effective(login.role, login.permissions, self._roles)
+        user = Principal(login.owner, login.role, permissions, frozenset(login.teams), "session", login.id)
+        return Key(
+            self.known(user, login.provider) or replace(user, permissions=frozenset()), login.expires_at.timestamp()
+        )
 
     # -- accounts
 
@@ -97,29 +128,44 @@ class Registry:
         role: str = "user",
         permissions: Sequence[str] = (),
         teams: Sequence[str] = (),
-        by: str = "",
+        login: str = "",
+        by: Principal = SERVER,
     ) -> Account:
         """Make an account.
 
-        :raises Refusal: INVALID_REQUEST or ACCOUNT_EXISTS.
+        :param login: the provider whose users of this name it is for.
+        :raises Refusal: INVALID_REQUEST or ACCOUNT_EXISTS; FORBIDDEN, it would have more than its maker.
         """
+        account = Account(name, datetime.now(UTC), kind, role, tuple(permissions), tuple(teams), by.user_id, login)
         check_account(name, role, permissions, self._roles)
-        account = Account(name, datetime.now(UTC), kind, role, tuple(permissions), tuple(teams), by)
+        self._check_covered(by, account)
         await self._store.add_account(account)
         self._accounts[name] = account
         self._refresh()
         return account
 
-    async def change_account(self, name: str, **changes: object) -> Account:
-        """Change role, permissions, teams, or ``disabled_at`` of an account; it counts in the next request.
+    def _check_covered(self, by: Principal, account: Account) -> None:
+        """Check that nobody gives, takes or uses what they do not have themselves.
 
-        :raises Refusal: ACCOUNT_NOT_FOUND.
+        :raises Refusal: FORBIDDEN.
+        """
+        if not covers(by, effective(account.role, account.permissions, self._roles)):
+            raise Refusal(
+                FORBIDDEN, f"{account.name} may do more than you: only who may do as much can change or use it"
+            )
+
+    async def change_account(self, name: str, by: Principal = SERVER, **changes: object) -> Account:
+        """Change role, permissions, teams, log-in, or ``disabled_at`` of an account; it counts in the next request.
+
+        :raises Refusal: ACCOUNT_NOT_FOUND; FORBIDDEN, it has or would have more than whoever changes it.
         """
         before = self._accounts.get(name)
         if before is None:
             raise Refusal(ACCOUNT_NOT_FOUND, name)
         wanted = replace(before, **changes)  # type: ignore[arg-type]
         check_account(name, wanted.role, wanted.permissions, self._roles)
+        self._check_covered(by, before)
+        self._check_covered(by, wanted)
         self._accounts[name] = await self._store.change_account(name, **changes)
         self._refresh()
         return self._accounts[name]
@@ -163,8 +209,10 @@ class Registry:
         own = owner == maker.user_id
         if not own and not may(maker, "admin.tokens"):
             raise Refusal(FORBIDDEN, "this needs admin.tokens")
-        if not own and owner not in self._accounts:
-            raise Refusal(ACCOUNT_NOT_FOUND, owner)
+        if not own:
+            if owner not in self._accounts:
+                raise Refusal(ACCOUNT_NOT_FOUND, owner)
+            self._check_covered(maker, self._accounts[owner])
         now = datetime.now(UTC)
         return Token(
             id=new_id(),
@@ -223,9 +271,23 @@ class Registry:
         )
         await self._store.add_login(login)
         self._logins[login.id] = login
-        if self._enabled(login.owner):
+        if self._opens(login):
             self.logins.add(login.hash, self._login_key(login))
         return secret, login
+
+    def list_logins(self, owner: str | None = None) -> Sequence[Login]:
+        """Return the log-ins that are open, oldest first; only those of *owner* if given."""
+        now = datetime.now(UTC)
+        return [one for one in self._logins.values() if one.expires_at > now and owner in (None, one.owner)]
+
+    async def forget_logins(self, before: datetime) -> None:
+        """Forget the log-ins that expired before a time."""
+        await self._store.forget_logins(before)
+        self._logins = {key: one for key, one in self._logins.items() if one.expires_at >= before}
+
+    def login(self, login_id: str) -> Login | None:
+        """Return the log-in with this id, which is no secret."""
+        return self._logins.get(login_id)
 
     def login_of(self, secret: str) -> Login | None:
         """Return the log-in of a session id, also an expired one that is still in memory."""
@@ -233,16 +295,33 @@ class Registry:
         return next((one for one in self._logins.values() if one.hash == wanted), None)
 
     async def extend(self, login: Login, lasts: float) -> Login:
-        """Let a log-in expire *lasts* seconds from now."""
-        until = datetime.now(UTC) + timedelta(seconds=lasts)
-        await self._store.change_login(login.id, expires_at=until)
-        self._logins[login.id] = after = replace(login, expires_at=until)
-        self.logins.add(login.hash, self._login_key(after))
+        """Let a log-in expire *lasts* seconds from now, but not later than :data:`LONGEST_LOGIN` after it began."""
+        until = min(datetime.now(UTC) + timedelta(seconds=lasts), login.created_at + LONGEST_LOGIN)
+        return await self._change_login(login, expires_at=until)
+
+    async def learn(self, login: Login, user: Principal, facts: Mapping[str, object]) -> Login:
+        """Take over what a provider says of a user now; it counts in the next request."""
+        found = {
+            "role": user.role,
+            "permissions": tuple(sorted(user.permissions)),
+            "teams": tuple(sorted(user.teams)),
+            "facts": dict(facts),
+        }
+        return login if replace(login, **found) == login else await self._change_login(login, **found)  # type: ignore[arg-type]
+
+    async def _change_login(self, login: Login, **changes: Any) -> Login:
+        await self._store.change_login(login.id, **changes)
+        if login.id not in self._logins:
+            return login  # it was ended meanwhile
+        self._logins[login.id] = after = replace(self._logins[login.id], **changes)
+        if self._opens(after):
+            self.logins.add(login.hash, self._login_key(after))
+        self._changed()
         return after
 
     async def log_out(self, login: Login) -> None:
-        """End a log-in; twice does no harm."""
-        await self._store.change_login(login.id, revoked_at=datetime.now(UTC))
+        """End a log-in and forget the provider's token; twice does no harm."""
+        await self._store.change_login(login.id, revoked_at=datetime.now(UTC), upstream=None)
         self._logins.pop(login.id, None)
         self.logins.remove(login.hash)
         self._changed()

@@ -1,4 +1,4 @@
-"""Seeing what others change: the store's tables of identity, and the files with keys, looked at every second."""
+"""Seeing what others change: the store's tables of identity, and the files with keys, looked at twice a second."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-EVERY = 1.0  # seconds
+EVERY = 0.5  # seconds
 T = TypeVar("T")
 Stamp = tuple[tuple[int, int, int] | None, ...]
 

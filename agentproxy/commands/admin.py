@@ -93,6 +93,7 @@ def admin() -> None:
 @click.option("--permission", "permissions", multiple=True, help="A permission in place of the role's; repeat it.")
 @click.option("--team", "teams", multiple=True, help="A team as org/slug; repeat it.")
 @click.option("--service", is_flag=True, help="It is a service account, not a person.")
+@click.option("--login", type=click.Choice(["github", "oidc"]), help="Users of this provider with this name are it.")
 @click.option("--days", type=click.FloatRange(min=0, min_open=True), help="Until the key expires; never when missing.")
 @click.option("--token-name", default="command line", show_default=True, help="What the key is called in lists.")
 @_CONFIG
@@ -102,6 +103,7 @@ def create(
     permissions: tuple[str, ...],
     teams: tuple[str, ...],
     service: bool,
+    login: str | None,
     days: float | None,
     token_name: str,
     file: str | None,
@@ -112,9 +114,9 @@ def create(
         registry = await _registry(config, store)
         if registry.account(name) is None:
             kind = "service" if service else "user"
-            await registry.add_account(name, kind, role, permissions, teams, SERVER.user_id)
-        elif role != "admin" or permissions or teams or service:
-            click.echo(f"{name} exists already and keeps its role, permissions and teams", err=True)
+            await registry.add_account(name, kind, role, permissions, teams, login or "")
+        elif role != "admin" or permissions or teams or service or login:
+            click.echo(f"{name} exists already and keeps its role, permissions, teams and log-in", err=True)
         lasts = None if days is None else days * 86400
         secret, token = await registry.add_token(SERVER, token_name, name, lasts=lasts)
         await _note(store, "token.add", token=token.id, owner=name)

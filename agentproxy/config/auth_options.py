@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from agentproxy.config.fields import NOTHING, is_time, is_url, option, required, section
-from agentproxy.config.session_options import COUNT
+from agentproxy.config.session_options import COUNT, POSITIVE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +53,10 @@ class TeamRole:
 class UserMapping:
     """Which role a GitHub user gets."""
 
-    default_role: str = option("user", "Role of a user without a mapped team.")
+    default_role: str = option(
+        "user", "Role of a user without a mapped team; `none` may nothing.",
+        danger="Everybody whom the provider knows, with github.com the whole world, gets this role.",
+    )  # fmt: skip
     default_permissions: tuple[str, ...] = option((), "Permissions of every GitHub user.")
     team_role_mapping: Mapping[str, TeamRole] = option(NOTHING, "`org/team` to `{role, permissions, env_file}`.")
 
@@ -92,6 +95,13 @@ class GitHubOptions:
     grace_seconds: float = option(
         3600.0, "How long whom GitHub knew before may go on while GitHub is down.", unit="seconds", **COUNT
     )
+    recheck_seconds: float = option(
+        300.0, "How often GitHub is asked again about the log-ins that are open.", unit="seconds", **POSITIVE,
+    )  # fmt: skip
+    user_prefix: str = option(
+        "", "What is put in front of a GitHub name to make the user's name here, such as `github:`.",
+        danger="Empty, a static key and a GitHub user with the same name are one user.",
+    )  # fmt: skip
     user_mapping: UserMapping = section(UserMapping, "Which role a user gets.")
     oauth: OAuthOptions = section(OAuthOptions, "Log-in in a browser.")
 
@@ -110,6 +120,10 @@ class OidcOptions:
     user_claim: str = option(
         "preferred_username", "Claim that becomes the user's name; `sub` when the token does not have it.",
         danger="It must be a claim that users cannot choose for themselves.",
+    )  # fmt: skip
+    user_prefix: str = option(
+        "", "What is put in front of that name to make the user's name here, such as `sso:`.",
+        danger="Empty, a static key and a user of the provider with the same name are one user.",
     )  # fmt: skip
     groups_claim: str = option("groups", "Claim with the user's groups; they are the user's teams.")
     user_mapping: UserMapping = section(UserMapping, "Which role a user gets; the keys are groups.")

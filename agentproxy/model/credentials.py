@@ -22,6 +22,7 @@ class Account:
 
     :param kind: ``user`` or ``service``.
     :param permissions: in place of the role's, when there are any.
+    :param login: ``github`` or ``oidc``, whose users of this name it is; empty: its name is nobody's there.
     :param disabled_at: since when its tokens open nothing, or None.
     """
 
@@ -32,6 +33,7 @@ class Account:
     permissions: tuple[str, ...] = ()
     teams: tuple[str, ...] = ()
     created_by: str = ""
+    login: str = ""
     disabled_at: datetime | None = None
 
 

@@ -171,6 +171,16 @@ def may(principal: Principal, verb: str, reach: str = "own") -> bool:
     return all(not {reach, "all"}.isdisjoint(reaches(one).get(verb, ())) for one in sets_of(principal))
 
 
+def covers(principal: Principal, permissions: frozenset[str]) -> bool:
+    """Return whether the principal has everything that *permissions* allow: nobody gives more than that."""
+    wanted = reaches(permissions)
+    return all(
+        "all" in reaches(own).get(verb, _NOWHERE) or kinds <= reaches(own).get(verb, _NOWHERE)
+        for own in sets_of(principal)
+        for verb, kinds in wanted.items()
+    )
+
+
 def decide(principal: Principal, verb: str, session: Session, grants: Iterable[Grant] = ()) -> Decision:
     """Return whether the principal may do *verb* to *session*, and because of what.
 

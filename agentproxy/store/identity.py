@@ -177,6 +177,7 @@ def _account_row(one: Account) -> dict[str, Any]:
         "permissions": list(one.permissions),
         "teams": list(one.teams),
         "created_by": one.created_by,
+        "login": one.login,
     }
     return {
         "name": one.name,

@@ -86,6 +86,8 @@ ROUTES: dict[str, Description] = {
     "POST /auth/tokens": D(s.Token, identity.TokenBody, statuses=(201,)),
     "GET /auth/tokens": D(s.Tokens, query=s.OwnerQuery),
     "DELETE /auth/tokens/<token_id>": D(s.Token),
+    "GET /auth/logins": D(s.KnownLogins, query=s.OwnerQuery),
+    "DELETE /auth/logins/<login_id>": D(s.KnownLogin),
     "POST /auth/accounts": D(s.Account, identity.AccountBody, statuses=(201,)),
     "GET /auth/accounts": D(s.Accounts),
     "PATCH /auth/accounts/<name>": D(s.Account, identity.AccountChange),

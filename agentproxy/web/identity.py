@@ -8,6 +8,8 @@
 | `POST /auth/tokens` | 201, the token with its secret, which is never shown again |
 | `GET /auth/tokens` | `{"tokens": [...]}` |
 | `DELETE /auth/tokens/:token` | the token, revoked |
+| `GET /auth/logins` | `{"logins": [...]}` |
+| `DELETE /auth/logins/:login` | the log-in, ended |
 | `POST /auth/accounts` | 201, the account |
 | `GET /auth/accounts` | `{"accounts": [...]}` |
 | `PATCH /auth/accounts/:name` | the account |
@@ -15,6 +17,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -23,17 +26,17 @@ from twisted.web.http import Request
 
 from agentproxy.auth.gatekeeper import Gatekeeper
 from agentproxy.auth.registry import Registry
-from agentproxy.errors import UNAUTHENTICATED, Refusal
+from agentproxy.errors import LOGIN_NOT_FOUND, UNAUTHENTICATED, Refusal
 from agentproxy.features.permitting import Permits
-from agentproxy.model.credentials import Account, Token
-from agentproxy.model.permission import require
+from agentproxy.model.credentials import Account, Login, Token
+from agentproxy.model.permission import may, require
 from agentproxy.model.principal import Principal
 from agentproxy.web import wire
 from agentproxy.web.answers import answer
 from agentproxy.web.asking import identify
 from agentproxy.web.routing import route
 
-_TYPES = {"static": "api_key", "token": "api_key", "session": "github_oauth"}
+About = Callable[[Principal], tuple[str, Mapping[str, Any]]]
 _LONGEST = 10 * 366 * 86400.0
 
 
@@ -54,6 +57,7 @@ class AccountBody(msgspec.Struct, forbid_unknown_fields=True):
     role: str = "user"
     permissions: list[str] = []
     teams: list[str] = []
+    login: Literal["", "github", "oidc"] = ""
 
 
 class AccountChange(msgspec.Struct, forbid_unknown_fields=True):
@@ -62,6 +66,7 @@ class AccountChange(msgspec.Struct, forbid_unknown_fields=True):
     role: str | msgspec.UnsetType = msgspec.UNSET
     permissions: list[str] | msgspec.UnsetType = msgspec.UNSET
     teams: list[str] | msgspec.UnsetType = msgspec.UNSET
+    login: Literal["", "github", "oidc"] | msgspec.UnsetType = msgspec.UNSET
     disabled: bool | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -88,6 +93,18 @@ def shown_token(token: Token) -> dict[str, Any]:
     }
 
 
+def shown_login(login: Login) -> dict[str, Any]:
+    """Return a log-in as this face shows it; nothing in it opens anything."""
+    return {
+        "id": login.id,
+        "owner": login.owner,
+        "provider": login.provider,
+        "role": login.role,
+        "created_at": login.created_at,
+        "expires_at": login.expires_at,
+    }
+
+
 def shown_account(account: Account) -> dict[str, Any]:
     """Return an account as this face shows it."""
     return {
@@ -98,6 +115,7 @@ def shown_account(account: Account) -> dict[str, Any]:
         "teams": list(account.teams),
         "created_at": account.created_at,
         "created_by": account.created_by,
+        "login": account.login,
         "disabled": account.disabled_at is not None,
     }
 
@@ -106,12 +124,14 @@ class Identities:
     """The routes of identity.
 
     :param permits: notes in the audit what changes here.
+    :param about: returns the kind of a caller's credential, and what GitHub said of the caller.
     """
 
-    def __init__(self, gatekeeper: Gatekeeper, registry: Registry, permits: Permits) -> None:
+    def __init__(self, gatekeeper: Gatekeeper, registry: Registry, permits: Permits, about: About) -> None:
         self._gatekeeper = gatekeeper
         self._registry = registry
         self._permits = permits
+        self._about = about
 
     @route("GET", "/auth/types", open=True)
     async def types(self, request: Request, caller: Principal) -> bytes:  # noqa: ARG002
@@ -132,16 +152,18 @@ class Identities:
             return answer(request, {"authenticated": False})
         if not self._gatekeeper.rules.enabled:
             return answer(request, {"authenticated": False})
+        kind, github_user = self._about(caller)
         return answer(
             request,
             {
                 "authenticated": True,
-                "auth_type": _TYPES.get(caller.source, caller.source),
+                "auth_type": kind,
                 "user_id": caller.user_id,
                 "role": caller.role,
                 "permissions": sorted(caller.permissions),
                 **({} if caller.scopes is None else {"scopes": sorted(caller.scopes)}),
                 **({"teams": sorted(caller.teams)} if caller.teams else {}),
+                **({"github_user": {key: value for key, value in github_user.items() if value}} if github_user else {}),
             },
         )
 
@@ -184,6 +206,29 @@ class Identities:
         )
         return answer(request, {**shown_token(token), "revoked_at": token.revoked_at})
 
+    # -- log-ins
+
+    @route("GET", "/auth/logins")
+    async def list_logins(self, request: Request, caller: Principal) -> bytes:
+        """List the caller's log-ins, or another owner's or everybody's (`owner=*`) with `admin.tokens`."""
+        owner = wire.query(request).get("owner") or caller.user_id
+        if owner != caller.user_id:
+            require(caller, "admin.tokens")
+        logins = self._registry.list_logins(None if owner == "*" else owner)
+        return answer(request, {"logins": [shown_login(one) for one in logins]})
+
+    @route("DELETE", "/auth/logins/<login_id>")
+    async def end_login(self, request: Request, caller: Principal, login_id: str) -> bytes:
+        """End a log-in; what it had opened is cut."""
+        login = self._registry.login(login_id)
+        if login is None or (login.owner != caller.user_id and not may(caller, "admin.tokens")):
+            raise Refusal(LOGIN_NOT_FOUND, login_id)
+        await self._registry.log_out(login)
+        self._permits.note(
+            caller, "auth.logout", None, True, "its owner or admin.tokens", login=login.id, owner=login.owner
+        )
+        return answer(request, shown_login(login))
+
     # -- accounts
 
     @route("POST", "/auth/accounts")
@@ -192,7 +237,7 @@ class Identities:
         require(caller, "admin.accounts")
         body = wire.body(request, AccountBody)
         account = await self._registry.add_account(
-            body.name, body.kind, body.role, body.permissions, body.teams, caller.user_id
+            body.name, body.kind, body.role, body.permissions, body.teams, body.login, caller
         )
         self._permits.note(caller, "account.add", None, True, "admin.accounts", account=account.name, role=account.role)
         return answer(request, shown_account(account), 201)
@@ -205,16 +250,18 @@ class Identities:
 
     @route("PATCH", "/auth/accounts/<name>")
     async def change_account(self, request: Request, caller: Principal, name: str) -> bytes:
-        """Change role, permissions or teams of an account, or disable it."""
+        """Change role, permissions, teams or log-in of an account, or disable it."""
         require(caller, "admin.accounts")
         body = wire.body(request, AccountChange)
-        changes: dict[str, object] = {} if body.role is msgspec.UNSET else {"role": body.role}
+        changes: dict[str, Any] = {}
+        for field in ("role", "login"):
+            if (value := getattr(body, field)) is not msgspec.UNSET:
+                changes[field] = value
         for field in ("permissions", "teams"):
-            value = getattr(body, field)
-            if value is not msgspec.UNSET:
+            if (value := getattr(body, field)) is not msgspec.UNSET:
                 changes[field] = tuple(value)
         if body.disabled is not msgspec.UNSET:
             changes["disabled_at"] = datetime.now(UTC) if body.disabled else None
-        account = await self._registry.change_account(name, **changes)
+        account = await self._registry.change_account(name, caller, **changes)
         self._permits.note(caller, "account.change", None, True, "admin.accounts", account=name, fields=sorted(changes))
         return answer(request, shown_account(account))

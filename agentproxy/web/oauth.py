@@ -14,7 +14,8 @@ The session id opens the API as `X-Session-ID`, as `Authorization: Bearer` and a
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,11 +25,11 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.web.http import Request
 
-from agentproxy.auth.flows import Flows, is_local_path
+from agentproxy.auth.flows import Flow, Flows, is_local_path
 from agentproxy.auth.providers import LoggedIn, Provider
 from agentproxy.auth.registry import Registry
 from agentproxy.auth.showing import COOKIE, SESSION_HEADER
-from agentproxy.errors import INVALID_REQUEST, NOT_FOUND, UNAUTHENTICATED, Refusal
+from agentproxy.errors import FOREIGN_ORIGIN, INVALID_REQUEST, NOT_FOUND, UNAUTHENTICATED, Refusal
 from agentproxy.model.credentials import Login
 from agentproxy.model.principal import Principal
 from agentproxy.web import wire
@@ -70,13 +71,28 @@ def may_return_to(uri: str, allowed: Sequence[str]) -> bool:
     return parts.scheme in ("http", "https") and parts.hostname in LOOPBACK and parts.username is None
 
 
+@dataclass(frozen=True, slots=True)
+class Door:
+    """What the gatekeeper knows of requests.
+
+    :param secure: whether it came over TLS, also before a proxy that is trusted.
+    :param same_origin: whether its page may use our cookie.
+    :param note: notes an attempt in the audit: the request, whose, the verb, whether it was allowed, why, and facts.
+    """
+
+    secure: Callable[[Request], bool]
+    same_origin: Callable[[Request], bool]
+    note: Callable[[Request, str, str, bool, str, Mapping[str, object]], None]
+
+
 class OAuth:
     """The routes.
 
     :param lasts: seconds that a log-in lasts.
     :param redirect_uris: where a program's log-in may come back to.
     :param now: seconds of a clock.
-    :param secure: whether a request came over TLS, also before a proxy that is trusted.
+    :param recheck: returns a log-in after its provider was asked about it, None when it is over.
+    :param door: what is known of a request beside its path and body.
     """
 
     def __init__(
@@ -86,14 +102,16 @@ class OAuth:
         lasts: float,
         redirect_uris: Sequence[str],
         now: Callable[[], float],
-        secure: Callable[[Request], bool] = lambda request: bool(request.isSecure()),
+        recheck: Callable[[Login], Awaitable[Login | None]],
+        door: Door,
     ) -> None:
         self._providers = providers
         self._registry = registry
         self._lasts = lasts
         self._redirect_uris = redirect_uris
         self._flows = Flows(now)
-        self._secure = secure
+        self._recheck = recheck
+        self._door = door
 
     def _provider(self, name: str | None) -> Provider:
         wanted = name or next(iter(self._providers), "")
@@ -129,23 +147,42 @@ class OAuth:
         flow = self._flows.take(said.state)
         cookie = request.getCookie(BROWSER_COOKIE)
         if flow is None or not flow.is_of(cookie.decode("latin-1") if cookie else None):
+            self._door.note(request, "", "auth.login", False, "no log-in with this state is under way", {})
             raise Refusal(UNAUTHENTICATED, "OAuth authentication failed")
-        found = await self._provider(flow.provider).finish(flow, said.code)
-        secret, login = await self._registry.log_in(
-            found.principal, flow.provider, self._lasts, found.token, dict(found.facts)
-        )
-        log.info("{user} has logged in with {provider}", user=login.owner, provider=flow.provider)
+        secret, login, found = await self._finish(request, flow, said.code)
         if flow.browser is None:
             return answer(request, _issued(secret, login, found))
         self._set_cookie(request, COOKIE, secret, int(self._lasts), "/")
         self._set_cookie(request, BROWSER_COOKIE, "", 0, "/oauth")
         return _redirect(request, flow.next)
 
+    async def _finish(self, request: Request, flow: Flow, code: str) -> tuple[str, Login, LoggedIn]:
+        """Return the secret of a new log-in, the log-in, and who it is.
+
+        :raises Refusal: UNAUTHENTICATED or LOGIN_UNAVAILABLE.
+        """
+        facts = {"provider": flow.provider}
+        try:
+            found = await self._provider(flow.provider).finish(flow, code)
+        except Refusal as refusal:
+            self._door.note(request, "", "auth.login", False, str(refusal), facts)
+            raise
+        if self._registry.known(found.principal, flow.provider) is None:
+            self._door.note(request, found.principal.user_id, "auth.login", False, "an account has this name", facts)
+            raise Refusal(UNAUTHENTICATED, "OAuth authentication failed")
+        secret, login = await self._registry.log_in(
+            found.principal, flow.provider, self._lasts, found.token, dict(found.facts)
+        )
+        log.info("{user} has logged in with {provider}", user=login.owner, provider=flow.provider)
+        self._door.note(request, login.owner, "auth.login", True, flow.provider, {"login": login.id})
+        return secret, login, found
+
     @route("POST", "/oauth/logout", open=True)
     async def logout(self, request: Request, caller: Principal) -> bytes:  # noqa: ARG002
         """End a log-in; its session id opens nothing any more."""
         login = self._login(request, wire.query(request).get("session_id"))
         await self._registry.log_out(login)
+        self._door.note(request, login.owner, "auth.logout", True, "its session id", {"login": login.id})
         if login.upstream is not None and login.provider in self._providers:
             forgetting = Deferred.fromCoroutine(self._providers[login.provider].forget(login.upstream))
             forgetting.addErrback(lambda failure: log.info("{why}", why=failure.getErrorMessage()))
@@ -159,7 +196,10 @@ class OAuth:
         if login.expires_at <= datetime.now(UTC):
             raise Refusal(UNAUTHENTICATED, "Session expired")
         secret = self._shown(request) or ""
-        longer = await self._registry.extend(login, self._lasts)
+        known = await self._recheck(login)
+        if known is None:
+            raise Refusal(UNAUTHENTICATED, "Session expired")
+        longer = await self._registry.extend(known, self._lasts)
         if request.getHeader(SESSION_HEADER) is None:
             self._set_cookie(request, COOKIE, secret, int(self._lasts), "/")
         return answer(request, _issued(secret, longer, None))
@@ -172,8 +212,11 @@ class OAuth:
     def _login(self, request: Request, given: str | None) -> Login:
         """Return the log-in that a request is about.
 
-        :raises Refusal: INVALID_REQUEST, NOT_FOUND.
+        :raises Refusal: INVALID_REQUEST, NOT_FOUND; FOREIGN_ORIGIN for a cookie that a page of another origin uses.
         """
+        by_cookie = request.getHeader(SESSION_HEADER) is None and request.getCookie(COOKIE) is not None
+        if by_cookie and not self._door.same_origin(request):
+            raise Refusal(FOREIGN_ORIGIN, "a cookie changes things only from a page of an allowed origin")
         secret = self._shown(request) or given
         if not secret:
             raise Refusal(INVALID_REQUEST, "Session ID required")
@@ -191,7 +234,7 @@ class OAuth:
         provider = self._provider(wanted.provider)
         if not is_local_path(wanted.next):
             raise wire.invalid("next", "expected a path of this server, such as /docs")
-        scheme = "https" if self._secure(request) else "http"
+        scheme = "https" if self._door.secure(request) else "http"
         redirect_uri = f"{scheme}://{request.getHeader('host')}/oauth/callback"
         cookie = secrets.token_urlsafe(32)
         state, flow = self._flows.begin(provider.name, redirect_uri, cookie, wanted.next)
@@ -200,7 +243,7 @@ class OAuth:
         return _redirect(request, address)
 
     def _set_cookie(self, request: Request, name: bytes, value: str, lasts: int, path: str) -> None:
-        secure = "; Secure" if self._secure(request) else ""
+        secure = "; Secure" if self._door.secure(request) else ""
         text = f"{name.decode()}={value}; Path={path}; Max-Age={lasts}; HttpOnly; SameSite=Lax{secure}"
         request.responseHeaders.addRawHeader("set-cookie", text)
 

@@ -462,6 +462,7 @@ class LoginStatus(Struct, forbid_unknown_fields=True):
     permissions: list[str] | UnsetType = UNSET
     scopes: list[str] | UnsetType = UNSET
     teams: list[str] | UnsetType = UNSET
+    github_user: dict[str, Any] | UnsetType = UNSET
 
 
 class UserInfo(Struct, forbid_unknown_fields=True):
@@ -491,8 +492,25 @@ class Tokens(Struct, forbid_unknown_fields=True):
     tokens: list[Token]
 
 
+class KnownLogin(Struct, forbid_unknown_fields=True):
+    """A log-in, by its id, which opens nothing."""
+
+    id: str
+    owner: str
+    provider: str
+    role: str
+    created_at: datetime
+    expires_at: datetime
+
+
+class KnownLogins(Struct, forbid_unknown_fields=True):
+    """Log-ins."""
+
+    logins: list[KnownLogin]
+
+
 class OwnerQuery(Struct):
-    """Whose tokens; `*` is everybody's."""
+    """Whose tokens or log-ins; `*` is everybody's."""
 
     owner: str | UnsetType = UNSET
 
@@ -507,6 +525,7 @@ class Account(Struct, forbid_unknown_fields=True):
     teams: list[str]
     created_at: datetime
     created_by: str
+    login: Literal["", "github", "oidc"]
     disabled: bool
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from klein import Klein
+from twisted.internet.defer import Deferred
 from twisted.web.http import Request
 
 TOKEN = "ghp_" + "a" * 36
@@ -21,6 +22,8 @@ class FakeGitHub:
     """What it knows, and what it was asked.
 
     :ivar failing: a status that every answer has instead, or None.
+    :ivar unreadable: paths that a token's scopes do not allow.
+    :ivar slow: answers wait until :meth:`release`.
     """
 
     users: dict[str, dict[str, Any]] = field(default_factory=lambda: {TOKEN: {"login": "ann", "id": 7, "name": "Ann"}})
@@ -31,6 +34,9 @@ class FakeGitHub:
     failing: int | None = None
     headers: dict[str, str] = field(default_factory=dict)
     revoked: list[str] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
+    slow: bool = False
+    held: list[Deferred[None]] = field(default_factory=list)
     codes: dict[str, tuple[str, str]] = field(default_factory=dict)
 
     def resource(self) -> Any:
@@ -58,14 +64,25 @@ class FakeGitHub:
         self.asked.append(request.uri.decode())
         for name, value in self.headers.items():
             request.responseHeaders.setRawHeaders(name, [value])
-        request.setResponseCode(self.failing or status)
-        return json.dumps({"message": "no"} if self.failing else found).encode()
+        refused = self.failing or (403 if request.path.decode() in self.unreadable else None)
+        request.setResponseCode(refused or status)
+        return json.dumps({"message": "no"} if refused else found).encode()
+
+    def release(self) -> None:
+        """Let the answers go that were held."""
+        self.slow, held = False, self.held
+        self.held = []
+        for one in held:
+            one.callback(None)
 
     def _owner(self, request: Request) -> dict[str, Any] | None:
         header = request.getHeader("authorization") or ""
         return self.users.get(header.removeprefix("token "))
 
-    def _user(self, request: Request) -> bytes:
+    async def _user(self, request: Request) -> bytes:
+        if self.slow:
+            self.held.append(Deferred())
+            await self.held[-1]
         found = self._owner(request)
         return self._answer(request, found or {"message": "Bad credentials"}, 200 if found else 401)
 

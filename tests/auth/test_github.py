@@ -38,7 +38,8 @@ class Setting:
         self.clock = Clock()
         self.changes: list[int] = []
         wanted = GitHubOptions(enabled=True, base_url="http://github.test/api/v3", user_mapping=mapping, **options)
-        api = GitHub(wanted.base_url, StubTreq(self.github.resource()))
+        self.treq = StubTreq(self.github.resource())
+        api = GitHub(wanted.base_url, self.treq)
         self.tokens = GitHubTokens(wanted, api, self.clock, changed=lambda: self.changes.append(1))
 
     def show(
@@ -52,6 +53,14 @@ class Setting:
         answer.decided().addCallback(found.append)
         assert found, "GitHub was not asked at once"
         return found[0]  # type: ignore[no-any-return]
+
+    def later(self, token: str) -> list[Any]:
+        """Return a list that gets the answer of a token when it comes."""
+        answer = self.tokens.look(Credential("bearer", b"authorization", token, digest(token)))
+        assert isinstance(answer, Later)
+        found: list[Any] = []
+        answer.decided().addCallback(found.append)
+        return found
 
     def person(self, token: str = TOKEN) -> Principal:
         """Return who a token stands for."""
@@ -186,3 +195,98 @@ def test_one_token_is_not_asked_about_without_end() -> None:
     assert isinstance(last, Refusal)
     assert last.kind.status == 429
     assert len([path for path in setting.github.asked if path.endswith("/user")]) <= 31
+
+
+@pytest.mark.parametrize(
+    ("mapping", "path"),
+    [
+        ({"acme": TeamRole(role="member")}, "/api/v3/user/orgs"),
+        ({"*/dev": TeamRole(role="member")}, "/api/v3/user/teams"),
+    ],
+)
+def test_a_token_that_may_not_read_teams_is_one_without_teams(mapping: dict[str, TeamRole], path: str) -> None:
+    """Its owner has the default role; a missing scope is no reason to turn somebody away."""
+    setting = Setting(UserMapping(default_role="guest", team_role_mapping=mapping))
+    setting.github.organizations, setting.github.teams = ["acme"], ["acme/dev"]
+    setting.github.unreadable = [path]
+    assert setting.person().role == "guest"
+
+
+@pytest.mark.parametrize("status", [301, 418])
+def test_an_answer_that_says_nothing_of_the_token_is_no_refusal(status: int) -> None:
+    """A moved address or a strange answer is GitHub's trouble: 503, never 401."""
+    setting = Setting()
+    setting.github.failing = status
+    assert setting.refused().kind.status == 503
+
+
+def test_a_slow_github_does_not_hold_up_whom_it_knows() -> None:
+    """Two seconds, then the person goes on; a new one waits; what GitHub says in the end counts."""
+    setting = Setting(cache_seconds=30.0)
+    setting.github.teams = ["acme/ops"]
+    assert setting.person().role == "admin"
+    setting.clock.advance(60)
+    setting.github.slow, setting.github.teams = True, []
+    known, new = setting.later(TOKEN), setting.later("ghp_" + "b" * 36)
+    setting.clock.advance(1.9)
+    assert (known, new) == ([], [])
+    setting.clock.advance(0.2)
+    assert [one.role for one in known] == ["admin"]
+    assert new == []
+    setting.github.release()
+    setting.treq.flush()
+    assert [one.kind.status for one in new] == [401]
+    assert setting.person().role == "guest"
+    assert setting.clock.getDelayedCalls() == []
+
+
+def test_a_github_that_is_down_is_left_alone_for_a_while() -> None:
+    """After one failure nobody waits for the next: known ones go on at once, others get 503 at once; then it is asked again."""
+    setting = Setting(cache_seconds=30.0)
+    assert setting.person().user_id == "ann"
+    setting.clock.advance(60)
+    setting.github.failing = 500
+    setting.person()
+    asked = len(setting.github.asked)
+    assert setting.person().user_id == "ann"
+    assert setting.refused("ghp_" + "b" * 36).retry_after == 5.0
+    assert len(setting.github.asked) == asked
+    setting.github.failing = None
+    setting.clock.advance(5.1)
+    setting.person()
+    assert len(setting.github.asked) > asked
+
+
+def test_the_limit_of_one_token_is_not_the_limit_of_others() -> None:
+    """Whoever has used up GitHub's patience does not use up everybody's."""
+    setting = Setting()
+    other = "ghp_" + "b" * 36
+    setting.github.users[other] = {"login": "bob", "id": 8}
+    setting.github.failing, setting.github.headers = 403, {"x-ratelimit-remaining": "0", "retry-after": "17"}
+    assert setting.refused().retry_after == 17.0
+    setting.github.failing = None
+    assert setting.person(other).user_id == "bob"
+    assert setting.refused().kind.status == 503
+    setting.clock.advance(17.1)
+    assert setting.person().user_id == "ann"
+
+
+def test_a_name_of_github_is_not_the_account_of_that_name() -> None:
+    """Who is called like an account of ours on GitHub is refused; a prefix keeps the names apart from the start."""
+    setting = Setting()
+    setting.tokens.known_here = lambda user: None if user.user_id == "ann" else user
+    assert setting.refused().kind.status == 401
+    apart = Setting(user_prefix="github:")
+    apart.tokens.known_here = setting.tokens.known_here
+    assert apart.person().user_id == "github:ann"
+
+
+def test_what_github_says_of_somebody_can_be_shown() -> None:
+    """As agentapi-proxy shows it."""
+    setting = Setting()
+    setting.github.teams = ["acme/dev"]
+    user = setting.tokens.user_behind(setting.person())
+    assert user is not None
+    assert user.facts() == {
+        "login": "ann", "id": 7, "email": None, "name": "Ann", "organizations": [], "teams": ["acme/dev"],
+    }  # fmt: skip

@@ -9,7 +9,7 @@ import pytest
 import pytest_twisted
 from twisted.internet.defer import Deferred
 
-from agentproxy.auth.registry import Registry
+from agentproxy.auth.registry import LONGEST_LOGIN, Registry
 from agentproxy.auth.showing import Credential
 from agentproxy.errors import (
     ACCOUNT_EXISTS,
@@ -127,7 +127,7 @@ async def test_a_token_is_never_more_than_its_maker(registry: Registry) -> None:
 @pytest_twisted.ensureDeferred
 async def test_an_account_decides_what_its_tokens_may(registry: Registry) -> None:
     """A service account's role counts in the next request, and a disabled one's tokens open nothing until it is enabled."""
-    await registry.add_account("ci", "service", "viewer", by="root")
+    await registry.add_account("ci", "service", "viewer", by=ADMIN)
     secret, _token = await registry.add_token(ADMIN, "", owner="ci")
     before = who(registry, secret)
     assert before is not None
@@ -187,3 +187,53 @@ async def test_another_process_sees_a_change(registry: Registry, store: Store) -
     assert who(registry, secret) is None
     await registry.load()
     assert who(registry, secret) is not None
+
+
+GITHUB_ANN = Principal("ann", "user", frozenset({"session.read:own"}), frozenset({"o/t"}), "github")
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_name_of_an_account_is_not_for_whoever_has_it_elsewhere(registry: Registry) -> None:
+    """A log-in with a provider is nobody when an account has its name, unless the account is for that provider."""
+    await registry.add_account("ann", role="admin")
+    assert registry.known(GITHUB_ANN, "github") is None
+    secret, _login = await registry.log_in(GITHUB_ANN, "github", 3600)
+    assert who(registry, secret) is None
+    await registry.change_account("ann", login="github")
+    user = registry.known(GITHUB_ANN, "github")
+    assert user is not None
+    assert (user.role, user.permissions, user.teams) == ("admin", {"*"}, {"o/t"})
+    found = who(registry, secret)
+    assert found is not None
+    assert found.role == "admin"
+    assert registry.known(GITHUB_ANN, "oidc") is None
+    await registry.change_account("ann", disabled_at=_login.created_at)
+    assert registry.known(GITHUB_ANN, "github") is None
+    assert who(registry, secret) is None
+
+
+@pytest_twisted.ensureDeferred
+async def test_nobody_gives_more_than_they_have(registry: Registry) -> None:
+    """Who makes accounts makes no administrators, changes none, and gets no token of one; what they have they give."""
+    await registry.add_account("root", role="admin")
+    clerk = Principal("clerk", "clerk", frozenset({"admin.accounts", "admin.tokens", "session.read:all"}))
+    await registry.add_account("reader", permissions=["session.read:team", "session.read"], by=clerk)
+    assert await refused(registry.add_account("x", role="admin", by=clerk)) is FORBIDDEN
+    assert await refused(registry.add_account("x", permissions=["session.stop:own"], by=clerk)) is FORBIDDEN
+    assert await refused(registry.change_account("reader", clerk, role="admin", permissions=())) is FORBIDDEN
+    assert await refused(registry.change_account("root", clerk, role="guest")) is FORBIDDEN
+    assert await refused(registry.add_token(clerk, "mine now", "root")) is FORBIDDEN
+    await registry.add_token(clerk, "for the reader", "reader")
+    await registry.change_account("reader", ADMIN, role="admin")
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_log_in_is_not_made_longer_for_ever(registry: Registry) -> None:
+    """After a month somebody has to log in again."""
+    secret, login = await registry.log_in(GITHUB_ANN, "github", 3600)
+    longer = await registry.extend(login, 10 * 366 * 86400.0)
+    assert longer.expires_at == login.created_at + LONGEST_LOGIN
+    assert who(registry, secret) is not None
+    assert [one.id for one in registry.list_logins("ann")] == [login.id]
+    await registry.log_out(longer)
+    assert list(registry.list_logins()) == []

@@ -17,6 +17,7 @@ from agentproxy.model.permission import (
     VERBS,
     WIDE,
     Grant,
+    covers,
     decide,
     effective,
     eyes,
@@ -144,3 +145,17 @@ def test_a_list_shows_what_may_be_listed() -> None:
     assert (blind.user_id, blind.teams, blind.grantees, blind.ids) == (None, frozenset(), frozenset(), frozenset())
     both = eyes(ann("session.list:own", scopes=frozenset({f"session.list:{ID}"})))
     assert [one.ids for one in both] == [frozenset(), {ID}]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_what_one_has_covers_what_one_gives(verb: str) -> None:
+    """Each verb at each reach is covered by itself, by everywhere and by everything, and by no other reach or verb."""
+    for reach in (*WIDE, ID):
+        wanted = frozenset({f"{verb}:{reach}"})
+        assert covers(ann("*"), wanted)
+        assert covers(ann(f"{verb}:{reach}"), wanted)
+        assert covers(ann(f"{verb}:all"), wanted)
+        assert not covers(ann(*(f"{other}:all" for other in VERBS if other != verb)), wanted)
+        assert covers(ann(f"{verb}:own"), wanted) == (reach == "own")
+        assert not covers(ann("*", scopes=frozenset({"session.list:own"} - wanted)), wanted)
+    assert not covers(ann(f"{verb}:all"), frozenset({"*"}))

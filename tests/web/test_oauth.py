@@ -19,19 +19,21 @@ from twisted.web.http import Request
 from twisted.web.server import Site
 
 from agentproxy.auth.external import External, external
+from agentproxy.auth.rechecking import Rechecking
 from agentproxy.auth.registry import Registry
 from agentproxy.auth.showing import Credential
-from agentproxy.config.auth_options import AuthOptions, GitHubOptions, OAuthOptions
+from agentproxy.config.auth_options import AuthOptions, GitHubOptions, OAuthOptions, TeamRole, UserMapping
 from agentproxy.errors import UNAUTHENTICATED, Refusal
 from agentproxy.model.credentials import digest
 from agentproxy.model.principal import Principal
 from agentproxy.store.identity import IdentityStore
 from agentproxy.web.answers import answer
-from agentproxy.web.oauth import OAuth, may_return_to
+from agentproxy.web.oauth import Door, OAuth, may_return_to
 from agentproxy.web.routing import Face, route
 from tests.auth.fake_github import TOKEN, FakeGitHub
 from tests.store.making import a_store
 
+ORIGIN = "http://localhost"
 RETURN = "http://localhost:3000/done"
 OPTIONS = AuthOptions(
     enabled=True,
@@ -39,6 +41,7 @@ OPTIONS = AuthOptions(
         enabled=True,
         base_url="http://github.test/api/v3",
         oauth=OAuthOptions(client_id="app", client_secret="secret"),
+        user_mapping=UserMapping(team_role_mapping={"acme/ops": TeamRole(role="admin")}),
     ),
 )
 
@@ -68,7 +71,14 @@ class Server:
         self.registry = Registry(IdentityStore(self.store))
         await self.registry.load()
         found: External = external(OPTIONS, self.clock, treq=StubTreq(self.github.resource()))
-        oauth = OAuth(found.providers, self.registry, 3600.0, (), self.clock.seconds)
+        self.notes: list[tuple[str, str, bool]] = []
+        self.rechecking = Rechecking(self.registry, found.providers, self.clock, 300.0)
+        door = Door(
+            lambda _request: False,
+            lambda request: request.getHeader("origin") == ORIGIN,
+            lambda _request, user, verb, allowed, _why, _facts: self.notes.append((user, verb, allowed)),
+        )
+        oauth = OAuth(found.providers, self.registry, 3600.0, (), self.clock.seconds, self.rechecking.check, door)
         face = Face([oauth, Whoami()], self._identify)
         self.port = reactor.listenTCP(0, Site(face.app.resource()), interface="127.0.0.1")  # type: ignore[attr-defined]
 
@@ -207,3 +217,68 @@ async def test_while_github_is_down_a_log_in_is_503(server: Server) -> None:
 def test_return_addresses(uri: str, allowed: tuple[str, ...], expected: bool) -> None:
     """Listed exactly; without a list, this machine only."""
     assert may_return_to(uri, allowed) is expected
+
+
+@pytest_twisted.ensureDeferred
+async def test_another_page_cannot_log_somebody_out(server: Server) -> None:
+    """What rides on the cookie needs a page of ours; the log-in goes on."""
+    session = (await server.log_in())["session_id"]
+    cookie = f"agentproxy_session={session}"
+    for path in ("/oauth/logout", "/oauth/refresh"):
+        for headers in ({}, {"origin": "https://evil.example"}):
+            status, said, _headers = await server.ask("POST", path, cookie=cookie, **headers)
+            assert (status, said["code"]) == (403, "foreign_origin")
+    assert (await server.ask("GET", "/whoami", x_session_id=session))[0] == 200
+    assert (await server.ask("POST", "/oauth/refresh", cookie=cookie, origin=ORIGIN))[0] == 200
+    assert (await server.ask("POST", "/oauth/logout", cookie=cookie, origin=ORIGIN))[0] == 200
+    assert (await server.ask("GET", "/whoami", x_session_id=session))[0] == 401
+
+
+@pytest_twisted.ensureDeferred
+async def test_whom_github_has_locked_out_cannot_stay(server: Server) -> None:
+    """A refresh asks GitHub; while it is down nothing is lost; one whose token is revoked is out, everywhere."""
+    session = (await server.log_in())["session_id"]
+    server.github.failing = 500
+    assert (await server.ask("POST", "/oauth/refresh", x_session_id=session))[0] == 503
+    assert (await server.ask("GET", "/whoami", x_session_id=session))[0] == 200
+    server.github.failing = None
+    server.github.users.clear()
+    assert (await server.ask("POST", "/oauth/refresh", x_session_id=session))[0] == 401
+    assert (await server.ask("GET", "/whoami", x_session_id=session))[0] == 401
+
+
+@pytest_twisted.ensureDeferred
+async def test_open_log_ins_are_checked_from_time_to_time(server: Server) -> None:
+    """A lost role is lost without a log-out, a revoked token ends the log-in, a GitHub that is down changes nothing."""
+    server.github.teams = ["acme/ops"]
+    session = (await server.log_in())["session_id"]
+    assert (await server.ask("GET", "/whoami", x_session_id=session))[1]["role"] == "admin"
+    server.github.failing = 500
+    await server.rechecking.check_all()
+    assert (await server.ask("GET", "/whoami", x_session_id=session))[1]["role"] == "admin"
+    server.github.failing, server.github.teams = None, []
+    await server.rechecking.check_all()
+    assert (await server.ask("GET", "/whoami", x_session_id=session))[1]["role"] == "user"
+    server.github.users.clear()
+    await server.rechecking.check_all()
+    assert (await server.ask("GET", "/whoami", x_session_id=session))[0] == 401
+
+
+@pytest_twisted.ensureDeferred
+async def test_log_ins_are_in_the_audit(server: Server) -> None:
+    """Who logged in and out, and what failed."""
+    session = (await server.log_in())["session_id"]
+    await server.ask("GET", "/oauth/callback?code=x&state=made-up")
+    await server.ask("POST", "/oauth/logout", x_session_id=session)
+    assert server.notes == [("ann", "auth.login", True), ("", "auth.login", False), ("ann", "auth.logout", True)]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_stranger_with_an_accounts_name_does_not_log_in(server: Server) -> None:
+    """Somebody who is called like the administrator on GitHub is not the administrator."""
+    await server.registry.add_account("ann", role="admin")
+    _code, begun, _headers = await server.ask("POST", "/oauth/authorize", {"redirect_uri": RETURN})
+    code, state = server.github.authorize(begun["auth_url"])
+    status, said, _headers = await server.ask("GET", f"/oauth/callback?code={code}&state={state}")
+    assert (status, said["error"]) == (401, "Authentication required")
+    assert server.notes == [("ann", "auth.login", False)]
