@@ -28,6 +28,8 @@ def main(argv: list[str] | None = None) -> int:
         from agentproxy.embedded.attach import attach
 
         return attach(settings)
+    if settings.exit:
+        return 0
     if settings.print_openapi:
         sys.stdout.write(json.dumps(document(), indent=2) + "\n")
         return 0

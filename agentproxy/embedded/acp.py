@@ -2,12 +2,13 @@
 
 A turn is one ``session/prompt``. Its updates grow the agent's message as they come on the wire, which orders them before the
 turn's result; what comes after the result still belongs to the same message. Asked for leave, the agent waits until somebody
-answers with one of the options that it offered; nothing is answered on its own.
+answers with one of the options that it offered; nothing is answered on its own. An agent that loads an earlier session repeats
+what was said in it, which becomes the messages of this one.
 
 =================  =============================================================
 update             in the agent's message
 =================  =============================================================
-message chunk      its text
+message chunk      its text (of the user's message while a session is loaded)
 tool call          ``[Tool: KIND] TITLE`` on a line of its own
 tool call update   ``[Tool Status: STATUS]`` on a line of its own
 thought, plan      nothing
@@ -17,16 +18,26 @@ thought, plan      nothing
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
+from agentproxy.embedded.acp_talk import (
+    Permission,
+    Transcript,
+    cut_short,
+    opened_id,
+    permission_of,
+    replayed,
+    update_text,
+)
 from agentproxy.embedded.acp_wire import BAD_PARAMS, NO_METHOD, CallError, Wire, WireError
 from agentproxy.embedded.conversation import Message, now
 from agentproxy.embedded.pipes import Pipes
-from agentproxy.embedded.session import Listener, SendError, message_event
+from agentproxy.embedded.talk import ERROR, EVENTS, EXITED, MESSAGE, SCREEN, STATUS, Listener, SendError, message_event
 
 PROTOCOL = 1
 HANDSHAKE = 60.0
@@ -37,48 +48,7 @@ TAKEN = 10.0
 """Seconds after which a prompt counts as taken when the agent has given no sign of it."""
 BUSY = "failed to send message: message can only be sent when the agent is waiting for user input"
 CANCEL_KEYS = ("\x1b", "\x03")
-
-
-@dataclass(frozen=True, slots=True)
-class Permission:
-    """What the agent asks leave for, and its options as (id, name, kind)."""
-
-    id: str
-    title: str
-    kind: str
-    options: tuple[tuple[str, str, str], ...]
-    time: str
-
-    def shown(self) -> dict[str, Any]:
-        """Return it as JSON shows it."""
-        options = [{"id": number, "name": name, "kind": kind} for number, name, kind in self.options]
-        return {"id": self.id, "title": self.title, "kind": self.kind, "options": options, "time": self.time}
-
-
-@dataclass
-class Transcript:
-    """The messages of an ACP session, with what the state file wants to know of a conversation."""
-
-    messages: list[Message] = field(default_factory=list)
-    dirty: bool = False
-
-    def add(self, role: Any, content: str) -> Message:
-        """Append a message."""
-        message = Message(len(self.messages), content, role, now())
-        self.messages.append(message)
-        self.dirty = True
-        return message
-
-    def revise(self, content: str) -> Message:
-        """Give the last message another text."""
-        message = Message(len(self.messages) - 1, content, "agent", self.messages[-1].time)
-        self.messages[-1] = message
-        self.dirty = True
-        return message
-
-    def restore(self, messages: list[Message]) -> None:
-        """Take saved messages over."""
-        self.messages = messages
+ASKED, PERMITTED = "permission_request", "permission_answered"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +67,15 @@ class Page:
 
 
 class AcpSession:
-    """One agent behind the protocol, with the face of :class:`agentproxy.embedded.session.Session`.
+    """One agent behind the protocol: a :class:`agentproxy.embedded.talk.Talk`.
+
+    ``permissions``: what the agent asks leave for now, by id; ``acp_id``: the agent's own id of the session.
 
     :param failed: called with a sentence when the agent does not speak the protocol; it shall be ended.
     """
 
     transport = "acp"
+    own_events = (ASKED, PERMITTED)
     _log = Logger()
 
     def __init__(self, clock: Any, agent_type: str, width: int, height: int, failed: Callable[[str], None]) -> None:
@@ -111,6 +84,7 @@ class AcpSession:
         self.status = "running"
         self.prompt = False
         self.on_ready: Callable[[], None] = lambda: None
+        self.on_stable: Callable[[], None] = lambda: None
         self.terminal: Pipes | None = None
         self.listeners: set[Listener] = set()
         self.errors: list[dict[str, Any]] = []
@@ -139,7 +113,14 @@ class AcpSession:
         """Greet the agent and open a session in *directory*, the *earlier* one where the agent can load it."""
         self._handshake = self._clock.callLater(HANDSHAKE, self._failed, f"the agent said nothing for {HANDSHAKE:g} s")
         done = Deferred.fromCoroutine(self._greet(directory, earlier))
-        done.addErrback(lambda failure: self._failed(f"the agent does not speak ACP: {failure.getErrorMessage()}"))
+        done.addErrback(self._not_greeted)
+
+    def _not_greeted(self, failure: Any) -> None:
+        if self.exit is not None:
+            return
+        refused = failure.check(CallError) is not None
+        what = "the agent refused to open a session" if refused else "the agent does not speak ACP"
+        self._failed(f"{what}: {failure.getErrorMessage()}")
 
     async def _greet(self, directory: str, earlier: str | None) -> None:
         try:
@@ -152,8 +133,7 @@ class AcpSession:
             if earlier is not None and can_load and await self._load(earlier, place):
                 self.acp_id = earlier
             else:
-                opened = await self._wire.request("session/new", place)
-                self.acp_id = str(opened["sessionId"])
+                self.acp_id = opened_id(await self._wire.request("session/new", place))
         finally:
             if self._handshake.active():
                 self._handshake.cancel()
@@ -162,11 +142,12 @@ class AcpSession:
         self.on_ready()
 
     async def _load(self, earlier: str, place: dict[str, Any]) -> bool:
-        """Open an earlier session; what the agent repeats of it is in the state file already."""
-        self._replaying = True
+        """Open an earlier session; what the agent repeats of it becomes the messages."""
+        self._replaying, self.conversation = True, Transcript()
         try:
             await self._wire.request("session/load", {"sessionId": earlier, **place})
         except CallError as refused:
+            self.conversation = Transcript()
             self.warn(f"The earlier session could not be loaded, a new one begins: {refused}")
             return False
         finally:
@@ -184,7 +165,11 @@ class AcpSession:
 
     def _notified(self, method: str, params: dict[str, Any]) -> None:
         update = params.get("update")
-        if method != "session/update" or not isinstance(update, dict) or self._replaying:
+        if method != "session/update" or not isinstance(update, dict):
+            return
+        if self._replaying:
+            if (message := replayed(self.conversation, update)) is not None:
+                self._tell_message(message)
             return
         text = update_text(update)
         if text:
@@ -198,13 +183,13 @@ class AcpSession:
             self._telling.cancel()
         self._telling = None
         said = self.conversation.messages
+        if not self._reply:
+            return
         if not said or said[-1].role != "agent":
-            if not self._reply:
-                return
             self._tell_message(self.conversation.add("agent", self._reply))
         elif said[-1].content != self._reply:
             self._tell_message(self.conversation.revise(self._reply))
-        self.tell("screen", {"screen": self.screen.text})
+        self.tell(SCREEN, {"screen": self.screen.text})
 
     def _asked(self, number: Any, method: str, params: dict[str, Any]) -> None:
         if method != "session/request_permission":
@@ -218,7 +203,7 @@ class AcpSession:
         self._asking[asked.id] = number
         self._sign()
         self._tell_reply()
-        self.tell("permission_request", asked.shown())
+        self.tell(ASKED, asked.shown())
 
     def permit(self, number: str, option: str | None) -> None:
         """Answer what the agent asked leave for with one of its options, or None to call it off.
@@ -232,7 +217,7 @@ class AcpSession:
         del self.permissions[number]
         outcome = {"outcome": "cancelled"} if option is None else {"outcome": "selected", "optionId": option}
         self._wire.answer(self._asking.pop(number), {"outcome": outcome})
-        self.tell("permission_answered", {"id": number, "option": option})
+        self.tell(PERMITTED, {"id": number, "option": option})
 
     # what the user says
 
@@ -247,8 +232,18 @@ class AcpSession:
         """
         if data.decode("utf-8", "replace") not in CANCEL_KEYS:
             raise SendError(
-                "failed to send message: this agent has no terminal: raw input can only be Escape or Ctrl-C"
+                "failed to send message: this agent has no terminal: raw input can only be Escape or Ctrl-C",
+                "no_terminal",
             )
+        self.cancel()
+
+    def interrupt(self) -> None:
+        """Cancel the turn, as the protocol has it.
+
+        :raises SendError: the agent is gone.
+        """
+        if self.exit is not None:
+            raise SendError("failed to send message: the agent exited", "agent_gone")
         self.cancel()
 
     def cancel(self) -> None:
@@ -265,10 +260,12 @@ class AcpSession:
         :raises SendError: the agent is busy, the text is empty, or the agent answered with an error at once.
         """
         text = content.strip()
+        if self.exit is not None:
+            raise SendError("failed to send message: the agent exited", "agent_gone")
         if self.status != "stable" or self._in_turn:
-            raise SendError(BUSY)
+            raise SendError(BUSY, "busy")
         if not text:
-            raise SendError("failed to send message: message must not be empty")
+            raise SendError("failed to send message: message must not be empty", "empty")
         await self.deliver(text)
 
     async def deliver(self, text: str) -> None:
@@ -285,7 +282,7 @@ class AcpSession:
             turn = self._wire.request("session/prompt", {"sessionId": self.acp_id, "prompt": [block]})
         except WireError as error:
             self._turn_over()
-            raise SendError(f"failed to send message: {error}") from None
+            raise SendError(f"failed to send message: {error}", "not_reading") from None
         taken = self._taken
         turn.addBoth(self._answered)
         late = self._clock.callLater(TAKEN, self._sign)
@@ -305,17 +302,21 @@ class AcpSession:
 
     def _answered(self, result: Any) -> None:
         """Take the end of a turn; an error is told to who waits, else to all."""
-        failure = getattr(result, "value", None)
+        failure = result.value if isinstance(result, Failure) else None
         self._tell_reply()
-        self._turn_over()
         taken, self._taken = self._taken, None
-        if failure is None:
-            if taken is not None:
-                taken.callback(None)
-        elif taken is not None:
-            taken.errback(SendError(f"failed to send message: {failure}"))
-        else:
+        if failure is not None and taken is None:
             self.warn(f"The turn ended with an error: {failure}")
+        elif failure is None and (why := cut_short(result)):
+            self.warn(why)
+        self._turn_over()
+        if taken is None:
+            return
+        if failure is None:
+            taken.callback(None)
+        else:
+            gone = "agent_gone" if self.exit is not None else "failed"
+            taken.errback(SendError(f"failed to send message: {failure}", gone, "entered"))
 
     def _turn_over(self) -> None:
         self._in_turn = False
@@ -324,44 +325,40 @@ class AcpSession:
             del self._asking[number]
         if self.exit is None:
             self._set_status("stable")
+            self.on_stable()
 
     # what others are told
 
     def _set_status(self, status: str) -> None:
         if status != self.status:
             self.status = status
-            self.tell("status_change", self.status_event())
+            self.tell(STATUS, self.status_event())
 
     def status_event(self) -> dict[str, Any]:
         """Return the data of a ``status_change`` event."""
-        return {"status": self.status, "agent_type": self.agent_type}
+        return {"status": self.status, "agent_type": self.agent_type, "prompt": self.prompt}
 
     def tell(self, name: str, data: dict[str, Any]) -> None:
-        """Give an event to all listeners."""
+        """Tell an event to who listens to it."""
         for listener in list(self.listeners):
-            listener(name, data)
+            if name in getattr(listener, "names", (*EVENTS, *self.own_events)):
+                listener(name, data)
 
     def warn(self, text: str) -> None:
         """Tell an ``agent_error`` of the level warning; the last 100 are kept for later listeners."""
         error = {"message": text, "level": "warning", "time": now()}
         self.errors = [*self.errors, error][-100:]
-        self.tell("agent_error", error)
+        self.tell(ERROR, error)
 
     def _tell_message(self, message: Message) -> None:
-        self.tell("message_update", message_event(message))
-
-    def restored(self, messages: list[Message]) -> None:
-        """Take over the messages of an earlier life and tell them all."""
-        self.conversation.restore(messages)
-        for message in messages:
-            self._tell_message(message)
+        self.tell(MESSAGE, message_event(message))
 
     def ended(self, code: int | None, number: int | None) -> None:
         """Take the end of the agent; everybody is told."""
         self.exit = {"code": code, "signal": number}
         self._wire.lost("the agent exited")
         self._tell_reply()
-        self.tell("agent_exited", {**self.exit, "time": now()})
+        self.tell(EXITED, {**self.exit, "time": now()})
         self.stop()
 
     def stop(self) -> None:
@@ -370,29 +367,3 @@ class AcpSession:
             if call is not None and call.active():
                 call.cancel()
         self._telling = None
-
-
-def update_text(update: dict[str, Any]) -> str:
-    """Return what one ``session/update`` adds to the agent's message."""
-    kind = update.get("sessionUpdate")
-    if kind == "agent_message_chunk":
-        content = update.get("content")
-        return str(content.get("text") or "") if isinstance(content, dict) else ""
-    if kind == "tool_call":
-        return f"\n[Tool: {update.get('kind') or 'other'}] {update.get('title') or ''}\n"
-    if kind == "tool_call_update" and update.get("status"):
-        return f"[Tool Status: {update['status']}]\n"
-    return ""
-
-
-def permission_of(number: str, params: dict[str, Any]) -> Permission | None:
-    """Return what a ``session/request_permission`` asks, None when it is malformed."""
-    call, options = params.get("toolCall"), params.get("options")
-    if not isinstance(call, dict) or not isinstance(options, list) or not options:
-        return None
-    found = []
-    for one in options:
-        if not isinstance(one, dict) or not isinstance(one.get("optionId"), str):
-            return None
-        found.append((one["optionId"], str(one.get("name") or one["optionId"]), str(one.get("kind") or "")))
-    return Permission(number, str(call.get("title") or ""), str(call.get("kind") or "other"), tuple(found), now())

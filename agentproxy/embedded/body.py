@@ -84,6 +84,25 @@ def size_wish(data: bytes, content_type: str | None) -> tuple[int, int]:
     return value["width"], value["height"]
 
 
+def permission_wish(data: bytes, content_type: str | None) -> tuple[str, str | None]:
+    """Return (id, option) of the body of ``POST /permissions``; no option calls the request off.
+
+    :raises ProblemError: 400, 413, 415 or 422 as the table says.
+    """
+    value = _json_object(data, content_type)
+    errors = []
+    if not isinstance(value.get("id"), str):
+        errors.append(fault("expected the id of a request, a string", "body.id", value.get("id")))
+    if "option" not in value:
+        errors.append(fault("expected required property option to be present", "body", value))
+    elif not isinstance(value["option"], str | None):
+        errors.append(fault("expected the id of an offered option, or null", "body.option", value["option"]))
+    errors += [fault("unexpected property", f"body.{name}", value) for name in value if name not in ("id", "option")]
+    if errors:
+        raise ProblemError(422, "validation failed", errors)
+    return value["id"], value["option"]
+
+
 def _json_object(data: bytes, content_type: str | None) -> dict[str, Any]:
     if len(data) >= MOST_BODY:
         raise ProblemError(413, f"request body is too large limit={MOST_BODY} bytes")

@@ -210,11 +210,11 @@ class Asked(Request):
             if path == "/chat" or path.startswith("/chat/"):
                 missing = "This agent server has no chat interface.\n"
             return self._text(404, missing)
-        allowed, answer = ROUTES[path]
-        if method != allowed:
-            self.setHeader("Allow", allowed)
+        answers = ROUTES[path]
+        if method not in answers:
+            self.setHeader("Allow", ", ".join(answers))
             return self._body(405, b"")
-        result = answer(self)
+        result = answers[method](self)
         if result is not None:
             await result
         return None

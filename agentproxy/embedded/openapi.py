@@ -5,19 +5,21 @@ from __future__ import annotations
 from html import escape
 from typing import Any
 
-_ROUTES = {
-    "/status": ("get", "The status of the agent"),
-    "/messages": ("get", "All messages of the conversation"),
-    "/message": ("post", "Say something to the agent"),
-    "/upload": ("post", "Upload a file for the agent"),
-    "/events": ("get", "Messages, status and errors as server-sent events"),
-    "/screen": ("get", "The screen, its cursor and its size"),
-    "/screen/stream": ("get", "The rows of the screen as server-sent events: all, then those that change"),
-    "/terminal": ("get", "The terminal over a WebSocket: bytes both ways, beginning with a clean screen"),
-    "/resize": ("post", "Give the terminal another size"),
-    "/health": ("get", "Whether the agent lives"),
-    "/interrupt": ("post", "Press the keys that interrupt the agent"),
-}
+_ROUTES = (
+    ("get", "/status", "The status of the agent"),
+    ("get", "/messages", "All messages of the conversation"),
+    ("post", "/message", "Say something to the agent"),
+    ("post", "/upload", "Upload a file for the agent"),
+    ("get", "/events", "Messages, status and errors as server-sent events"),
+    ("get", "/screen", "The screen, its cursor and its size"),
+    ("get", "/screen/stream", "The rows of the screen as server-sent events: all, then those that change"),
+    ("get", "/terminal", "The terminal over a WebSocket: bytes both ways, beginning with a clean screen"),
+    ("post", "/resize", "Give the terminal another size"),
+    ("get", "/permissions", "What an agent on ACP asks leave for, and the options that it offers"),
+    ("post", "/permissions", "Answer one of these requests with an offered option, or with null to call it off"),
+    ("get", "/health", "Whether the agent lives"),
+    ("post", "/interrupt", "Press the keys that interrupt the agent"),
+)
 _MESSAGE = {
     "type": "object",
     "additionalProperties": False,
@@ -32,7 +34,14 @@ _SIZE = {
     "required": ["width", "height"],
     "properties": {"width": _CELLS, "height": _CELLS},
 }
+_CHOICE = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["id", "option"],
+    "properties": {"id": {"type": "string"}, "option": {"type": ["string", "null"]}},
+}
 _BODIES = {
+    "/permissions": ("application/json", _CHOICE),
     "/resize": ("application/json", _SIZE),
     "/message": ("application/json", _MESSAGE),
     "/upload": ("multipart/form-data", _FILE),
@@ -47,6 +56,8 @@ _ANSWERS: dict[str, dict[str, Any]] = {
     "ScreenResponseBody": {"text": _TEXT, "cursor": _OBJECT, "size": _OBJECT},
     "HealthResponseBody": {"ok": _TRUTH},
     "InterruptResponseBody": {"ok": _TRUTH},
+    "PermissionsResponseBody": {"permissions": _LIST},
+    "PermissionResponseBody": {"ok": _TRUTH},
     "ResizeResponseBody": {"ok": _TRUTH, "width": {"type": "integer"}, "height": {"type": "integer"}},
     "ErrorModel": {"title": _TEXT, "status": {"type": "integer"}, "detail": _TEXT},
 }
@@ -64,13 +75,22 @@ def document() -> dict[str, Any]:
     return {
         "openapi": "3.1.0",
         "info": {"title": "AgentAPI", "version": "0.12.1"},
-        "paths": {path: {method: _operation(path, summary)} for path, (method, summary) in _ROUTES.items()},
+        "paths": _paths(),
     }
 
 
-def _operation(path: str, summary: str) -> dict[str, Any]:
+def _paths() -> dict[str, Any]:
+    paths: dict[str, Any] = {}
+    for method, path, summary in _ROUTES:
+        paths.setdefault(path, {})[method] = _operation(method, path, summary)
+    return paths
+
+
+def _operation(method: str, path: str, summary: str) -> dict[str, Any]:
     media = "text/event-stream" if path in ("/events", "/screen/stream") else "application/json"
-    answer = {"101": {"description": "Switching Protocols"}} if path == "/terminal" else {"200": _ok(path, media)}
+    answer = (
+        {"101": {"description": "Switching Protocols"}} if path == "/terminal" else {"200": _ok(method, path, media)}
+    )
     operation: dict[str, Any] = {
         "summary": summary,
         "responses": {
@@ -78,32 +98,45 @@ def _operation(path: str, summary: str) -> dict[str, Any]:
             "default": {"description": "Error", "content": {"application/problem+json": {}}},
         },
     }
-    if path in _BODIES:
+    if method == "post" and path in _BODIES:
         kind, schema = _BODIES[path]
         operation["requestBody"] = {"required": True, "content": {kind: {"schema": schema}}}
     return operation
 
 
-def _ok(path: str, media: str) -> dict[str, Any]:
-    name = _SCHEMAS.get(path)
+def _ok(method: str, path: str, media: str) -> dict[str, Any]:
+    name = _SCHEMAS.get((method, path))
     return {"description": "OK", "content": {media: {"schema": schema(name)} if name else {}}}
 
 
 _SCHEMAS = {
-    "/status": "StatusResponseBody",
-    "/messages": "MessagesResponseBody",
-    "/message": "MessageResponseBody",
-    "/upload": "UploadResponseBody",
-    "/screen": "ScreenResponseBody",
-    "/health": "HealthResponseBody",
-    "/interrupt": "InterruptResponseBody",
-    "/resize": "ResizeResponseBody",
+    ("get", "/status"): "StatusResponseBody",
+    ("get", "/messages"): "MessagesResponseBody",
+    ("post", "/message"): "MessageResponseBody",
+    ("post", "/upload"): "UploadResponseBody",
+    ("get", "/screen"): "ScreenResponseBody",
+    ("get", "/health"): "HealthResponseBody",
+    ("post", "/interrupt"): "InterruptResponseBody",
+    ("post", "/resize"): "ResizeResponseBody",
+    ("get", "/permissions"): "PermissionsResponseBody",
+    ("post", "/permissions"): "PermissionResponseBody",
 }
 
 
 def downgraded(described: dict[str, Any]) -> dict[str, Any]:
-    """Return a document as OpenAPI 3.0.3, which has the same words for what is used here."""
-    return {**described, "openapi": "3.0.3"}
+    """Return a document as OpenAPI 3.0.3, which has another word for what may be null."""
+    return {**_nullable(described), "openapi": "3.0.3"}
+
+
+def _nullable(part: Any) -> Any:
+    if isinstance(part, list):
+        return [_nullable(each) for each in part]
+    if not isinstance(part, dict):
+        return part
+    kind = part.get("type")
+    if isinstance(kind, list):
+        part = {**part, "type": next(each for each in kind if each != "null"), "nullable": "null" in kind}
+    return {name: _nullable(each) for name, each in part.items()}
 
 
 def as_yaml(described: dict[str, Any]) -> str:
@@ -118,7 +151,7 @@ def page() -> str:
     """Return the routes as a page for people; it loads nothing from elsewhere."""
     rows = "".join(
         f"<tr><td><code>{method.upper()} {path}</code></td><td>{escape(summary)}</td></tr>"
-        for path, (method, summary) in _ROUTES.items()
+        for method, path, summary in _ROUTES
     )
     return (
         "<!doctype html><html lang=en><head><meta charset=utf-8><title>AgentAPI</title><style>body{font:16px sans-serif;"

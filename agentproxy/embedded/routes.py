@@ -16,6 +16,8 @@ GET /screen              text, cursor and size
 GET /screen/stream       ``rows`` events: all rows, then those that change
 GET /terminal            WebSocket: the terminal's bytes both ways
 POST /resize             ``width`` and ``height`` of the terminal, in cells
+GET /permissions         what an agent on ACP asks leave for, and the options that it offers
+POST /permissions        ``id`` of a request and the ``option`` chosen, null to call it off
 =======================  ===============================================================================
 """
 
@@ -25,7 +27,7 @@ import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from agentproxy.embedded.body import ProblemError, fault, message_wish, size_wish
+from agentproxy.embedded.body import ProblemError, fault, message_wish, permission_wish, size_wish
 from agentproxy.embedded.openapi import as_yaml, document, downgraded, page
 from agentproxy.embedded.session import Session, rows_event
 from agentproxy.embedded.talk import ERROR, EVENTS, MESSAGE, ROWS, SCREEN, STATUS, message_event
@@ -81,6 +83,8 @@ def events(asked: Asked) -> None:
     stream(STATUS, session.status_event())
     for error in session.errors:
         stream(ERROR, error)
+    for asks in getattr(session, "permissions", {}).values():
+        stream("permission_request", asks.shown())
 
 
 def session_events(session: Any) -> tuple[str, ...]:
@@ -121,16 +125,15 @@ def interrupt(asked: Asked) -> None:
 
 def resize(asked: Asked) -> None:
     """POST /resize."""
+    session = _of_terminal(asked)
     width, height = size_wish(asked.sent(), asked.getHeader("content-type"))
-    asked.session.resize(width, height)
+    session.resize(width, height)
     asked.ok("ResizeResponseBody", {"ok": True, "width": width, "height": height})
 
 
 def terminal(asked: Asked) -> None:
     """GET /terminal."""
-    session = asked.session
-    if not isinstance(session, Session):
-        raise ProblemError(409, "this agent has no terminal")
+    session = _of_terminal(asked)
     if asked.from_foreign_page():
         raise ProblemError(403, "pages of this origin may not attach to the terminal")
     if (asked.getHeader("upgrade") or "").lower() != "websocket":
@@ -138,6 +141,39 @@ def terminal(asked: Asked) -> None:
     from agentproxy.embedded.terminal_socket import attach  # only who attaches pays for it
 
     attach(asked, session, asked.site.attached, asked.site.clock)
+
+
+def _of_terminal(asked: Asked) -> Session:
+    session = asked.session
+    if not isinstance(session, Session):
+        raise ProblemError(409, "this agent has no terminal: it speaks ACP on its pipes")
+    return session
+
+
+def permissions(asked: Asked) -> None:
+    """GET /permissions."""
+    asked.ok("PermissionsResponseBody", {"permissions": [one.shown() for one in _asks(asked).permissions.values()]})
+
+
+def permit(asked: Asked) -> None:
+    """POST /permissions."""
+    session = _asks(asked)
+    number, option = permission_wish(asked.sent(), asked.getHeader("content-type"))
+    try:
+        session.permit(number, option)
+    except KeyError:
+        raise ProblemError(404, f"nothing is asked with the id {number!r}; GET /permissions has what is") from None
+    except ValueError as wrong:
+        raise ProblemError(422, "validation failed", [fault(str(wrong), "body.option", option)]) from None
+    asked.ok("PermissionResponseBody", {"ok": True})
+
+
+def _asks(asked: Asked) -> Any:
+    """Return the session of an agent that asks for leave over its protocol."""
+    session: Any = asked.session
+    if not hasattr(session, "permissions"):
+        raise ProblemError(409, "this agent asks on its screen; answer with keys (POST /message of type raw)")
+    return session
 
 
 def openapi(asked: Asked) -> None:
@@ -165,22 +201,23 @@ def docs(asked: Asked) -> None:
     asked.document("text/html", page().encode())
 
 
-ROUTES: dict[str, tuple[str, Callable[[Asked], Any]]] = {
-    "/status": ("GET", status),
-    "/messages": ("GET", messages),
-    "/message": ("POST", message),
-    "/upload": ("POST", upload),
-    "/events": ("GET", events),
-    "/internal/screen": ("GET", screens),
-    "/health": ("GET", health),
-    "/interrupt": ("POST", interrupt),
-    "/screen": ("GET", screen),
-    "/screen/stream": ("GET", screen_stream),
-    "/terminal": ("GET", terminal),
-    "/resize": ("POST", resize),
-    "/openapi.json": ("GET", openapi),
-    "/openapi.yaml": ("GET", openapi_yaml),
-    "/openapi-3.0.json": ("GET", openapi_old),
-    "/openapi-3.0.yaml": ("GET", openapi_old_yaml),
-    "/docs": ("GET", docs),
+ROUTES: dict[str, dict[str, Callable[[Asked], Any]]] = {
+    "/status": {"GET": status},
+    "/messages": {"GET": messages},
+    "/message": {"POST": message},
+    "/upload": {"POST": upload},
+    "/events": {"GET": events},
+    "/internal/screen": {"GET": screens},
+    "/health": {"GET": health},
+    "/interrupt": {"POST": interrupt},
+    "/screen": {"GET": screen},
+    "/screen/stream": {"GET": screen_stream},
+    "/terminal": {"GET": terminal},
+    "/resize": {"POST": resize},
+    "/permissions": {"GET": permissions, "POST": permit},
+    "/openapi.json": {"GET": openapi},
+    "/openapi.yaml": {"GET": openapi_yaml},
+    "/openapi-3.0.json": {"GET": openapi_old},
+    "/openapi-3.0.yaml": {"GET": openapi_old_yaml},
+    "/docs": {"GET": docs},
 }

@@ -58,14 +58,25 @@ class Server:
         self._port: Any = None
         self._kill: Any = None
         self._finished = False
-        kind = canonical_type(settings.type, settings.command[0])
-        self._session = Session(reactor, kind, settings.term_width, settings.term_height, settings.emulator)
+        self._why = ""
         self._recorder: Recorder | None = None
-        self._terminal = Terminal(self._session.drawn, self._agent_ended)
+        self._session, self._terminal = self._talk(canonical_type(settings.type, settings.command[0]))
         self._uploads = Uploads()
         hosts, origins = settings.allowed_hosts.split(","), settings.allowed_origins.split(",")
         rules = Rules(door, tuple(hosts), tuple(origins), "/" + settings.chat_base_path.strip("/"))
         self._site = Site(self._session, rules, self._uploads, reactor)
+
+    def _talk(self, kind: str) -> tuple[Any, Any]:
+        """Return what is talked to, a terminal or an agent on ACP, and its process."""
+        settings = self._settings
+        if settings.experimental_acp:
+            from agentproxy.embedded.acp import AcpSession  # only who speaks it pays for it
+            from agentproxy.embedded.pipes import Pipes
+
+            asked = AcpSession(self._reactor, kind, settings.term_width, settings.term_height, self._give_up)
+            return asked, Pipes(asked.drawn, self._agent_ended)
+        session = Session(self._reactor, kind, settings.term_width, settings.term_height, settings.emulator)
+        return session, Terminal(session.drawn, self._agent_ended)
 
     def start(self, environment: Mapping[str, str]) -> None:
         """Bind, then start the agent with *environment*.
@@ -97,10 +108,20 @@ class Server:
         self._terminal.start(
             self._reactor, argv, {**env, "TERM": "xterm-256color"}, settings.term_width, settings.term_height
         )
-        if before := FORMATS[self._session.agent_type].before_start:
+        if settings.experimental_acp:
+            self._session.begin(os.getcwd(), self._earlier())
+        elif before := FORMATS[self._session.agent_type].before_start:
             self._terminal.write(before)
         where = settings.unix_socket or f"{settings.host}:{settings.port}"
         say(f"serving {Path(program).name} ({self._session.agent_type}) at {where}")
+
+    def _earlier(self) -> str | None:
+        """Return the id of the agent's earlier session, None when none is known."""
+        if not self._settings.acp_session_file:
+            return None
+        with suppress(FileNotFoundError):
+            return Path(self._settings.acp_session_file).read_text(encoding="utf-8").strip() or None
+        return None
 
     def _record(self) -> None:
         settings, screen = self._settings, self._session.screen
@@ -128,10 +149,18 @@ class Server:
         settings = self._settings
         if settings.state_file and settings.load_state is not False:
             self._load(Path(settings.state_file))
+        if settings.acp_session_file:
+            self._keep_session_id(Path(settings.acp_session_file))
         if self._prompt and not self._prompt_sent and not self._tried:
             self._tried = True
             done = Deferred.fromCoroutine(self._send_prompt())
             done.addErrback(lambda failure: self._log.failure("The initial prompt could not be sent.", failure))
+
+    def _keep_session_id(self, path: Path) -> None:
+        try:
+            write_private(path, f"{self._session.acp_id}\n")
+        except OSError as error:
+            self._session.warn(f"The session cannot be loaded again, its id could not be written: {error}")
 
     def _load(self, path: Path) -> None:
         try:
@@ -183,6 +212,15 @@ class Server:
         self._terminal.signal(signal.SIGHUP)
         self._kill = self._reactor.callLater(self._settings.stop_grace / 2, self._terminal.kill_all, self._descendants)
 
+    def _give_up(self, why: str) -> None:
+        """End an agent that cannot be talked to."""
+        if self._finished or self._why or self._reason == "stopped":
+            return
+        self._reason, self._why, self.exit_status = "failed", why, 1
+        sys.stderr.write(f"{why}\n")
+        self._session.warn(why)
+        self._terminal.kill_all(family(os.getpid()))
+
     def _close_door(self) -> None:
         if self._port is not None:
             self._port.stopListening()
@@ -208,10 +246,10 @@ class Server:
         self._finished = True
         self._drop_pid_file()
         self.write_end(self._last_lines(), {"code": code, "signal": number})
-        self._reactor.callLater(LINGER if self._reason == "agent_exited" else 0.01, self._reactor.stop)
+        self._reactor.callLater(0.01 if self._reason == "stopped" else LINGER, self._reactor.stop)
 
     def _last_lines(self) -> list[str]:
-        return self._session.screen.text.split("\n")[-ENDED_LINES:]
+        return [self._why] if self._why else self._session.screen.text.split("\n")[-ENDED_LINES:]
 
     def _print_last_words(self) -> None:
         rows = "".join(f"    {row}\n" for row in self._last_lines())

@@ -21,8 +21,8 @@ EVENTS = (MESSAGE, STATUS, ERROR, EXITED)
 class SendError(Exception):
     """A message was not delivered; the text is agentapi's where it has one, else a sentence of the same kind.
 
-    :param code: ``busy``, ``empty``, ``too_long``, ``not_entered``, ``no_reaction``, ``not_reading``, ``agent_gone``
-        or ``failed``.
+    :param code: ``busy``, ``empty``, ``too_long``, ``not_entered``, ``no_reaction``, ``not_reading``, ``agent_gone``,
+        ``no_terminal`` or ``failed``.
     :param delivery: what became of the text: ``nothing_typed``, ``taken_back``, ``typed`` (it stands in the input line) or
         ``entered``.
     """
@@ -113,9 +113,6 @@ class Talk(Protocol):
 
         :raises SendError: the agent is gone.
         """
-
-    def resize(self, width: int, height: int) -> None:
-        """Give the agent's terminal another size, in cells."""
 
 
 def message_event(message: Message) -> dict[str, Any]:

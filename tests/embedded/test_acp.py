@@ -65,7 +65,9 @@ class Agent:
         self.answer("initialize", result={"protocolVersion": 1, "agentCapabilities": {"loadSession": self._load}})
         opening = "session/load" if earlier and self._load else "session/new"
         if opening == "session/load":
-            self.chunk("words of an earlier life")
+            self.update("user_message_chunk", content={"type": "text", "text": "old question"})
+            for text in ("words of ", "an earlier life"):
+                self.chunk(text)
         self.answer(opening, result={"sessionId": "s"})
 
     def said(self) -> list[tuple[str, str]]:
@@ -216,11 +218,16 @@ def test_an_unknown_request_of_the_agent_is_refused(agent: Agent) -> None:
 
 
 def test_an_earlier_session_is_loaded_where_the_agent_can(agent: Agent) -> None:
-    """What it repeats of the earlier life is not taken for new words."""
+    """What it repeats of the earlier life becomes the messages, and the next turn goes on behind them."""
     other = Agent(load=True)
     other.greet("old-session")
     assert other.session.acp_id == "old-session"
-    assert other.said() == []
+    assert other.said() == [("user", "old question"), ("agent", "words of an earlier life")]
+    other.prompt("next")
+    other.chunk("answer")
+    other.answer("session/prompt", result={"stopReason": "max_tokens"})
+    assert other.said()[2:] == [("user", "next"), ("agent", "answer")]
+    assert "limit of tokens" in other.session.errors[0]["message"]
     cannot = Agent(load=False)
     cannot.greet("old-session")
     assert cannot.session.acp_id == "s"

@@ -77,9 +77,9 @@ class Session:
         self.id = session_id
         self.said = ""
 
-    def update(self, kind, **facts):
+    def update(self, update, **facts):
         """Send one ``session/update`` notification."""
-        update = {"sessionUpdate": kind, **facts}
+        update = {"sessionUpdate": update, **facts}
         self.wire.send(method="session/update", params={"sessionId": self.id, "update": update})
 
     def chunk(self, text):
