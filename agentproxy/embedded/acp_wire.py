@@ -86,8 +86,7 @@ class Wire:
         if error is None:
             waiting.callback(message.get("result"))
         else:
-            known = error if isinstance(error, dict) else {}
-            waiting.errback(CallError(int(known.get("code") or 0), str(known.get("message") or error)))
+            waiting.errback(call_error(error))
 
     def request(self, method: str, params: dict[str, Any]) -> Deferred[Any]:
         """Ask for something; the Deferred has the result, or fails with :exc:`CallError` or :exc:`WireError`."""
@@ -117,3 +116,14 @@ class Wire:
         waiting, self._open = self._open, {}
         for one in waiting.values():
             one.errback(WireError(reason))
+
+
+def call_error(error: Any) -> CallError:
+    """Return what a JSON-RPC *error* says, its details included where it has any."""
+    known = error if isinstance(error, dict) else {}
+    code, data = known.get("code"), known.get("data")
+    details = data.get("details") or data.get("message") if isinstance(data, dict) else data
+    sentence = str(known.get("message") or error)
+    if isinstance(details, str) and details and details not in sentence:
+        sentence = f"{sentence}: {details}"
+    return CallError(code if isinstance(code, int) else 0, sentence)
