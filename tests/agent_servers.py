@@ -148,6 +148,17 @@ class AgentServer:
 
         return wait_for(f"an answer on port {self.port}", answer, timeout, interval=0.005)
 
+    def wait_listening(self, timeout: float = 30) -> None:
+        """Wait until somebody listens on the port, whoever may ask."""
+
+        def listening() -> bool:
+            with contextlib.suppress(ConnectionRefusedError):
+                socket.create_connection(("127.0.0.1", self.port), timeout).close()
+                return True
+            return False
+
+        wait_for(f"a listener on port {self.port}", listening, timeout, interval=0.005)
+
     def wait_stable(self, timeout: float = 30) -> None:
         """Wait until the server says that its agent is stable (by its event stream, not by asking again and again)."""
         with self.client.events(timeout=timeout) as events:

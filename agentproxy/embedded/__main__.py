@@ -12,7 +12,7 @@ from typing import Any
 
 from agentproxy.embedded.flags import FlagsError, parse
 from agentproxy.embedded.lean import leave_out_tls
-from agentproxy.embedded.openapi import document
+from agentproxy.embedded.openapi import document, downgraded
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -31,7 +31,7 @@ def main(argv: list[str] | None = None) -> int:
     if settings.exit:
         return 0
     if settings.print_openapi:
-        sys.stdout.write(json.dumps(document(), indent=2) + "\n")
+        sys.stdout.write(json.dumps(downgraded(document()), indent=2) + "\n")
         return 0
     from twisted.internet import reactor as installed
 

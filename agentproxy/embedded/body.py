@@ -10,10 +10,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 from http import HTTPStatus
 from typing import Any
+
+from agentproxy.embedded.json_faults import JsonError, parse
 
 MOST_BODY = 1024 * 1024
 MOST_CELLS = 5000
@@ -31,7 +32,7 @@ class ProblemError(Exception):
     @property
     def title(self) -> str:
         """The reason phrase of the status."""
-        return HTTPStatus(self.status).phrase
+        return reason(self.status)
 
     def as_json(self, schema: str) -> dict[str, Any]:
         """Return the body of the answer; *schema* is the URL of its schema."""
@@ -44,10 +45,22 @@ class ProblemError(Exception):
         return {**found, "errors": self.errors} if self.errors else found
 
 
+def reason(status: int) -> str:
+    """Return the reason phrase of a status."""
+    return "Request Entity Too Large" if status == 413 else HTTPStatus(status).phrase
+
+
 def fault(message: str, location: str, value: Any) -> dict[str, Any]:
-    """Return one item of ``errors``; no ``value`` for None."""
-    item = {"message": message, "location": location, "value": value}
+    """Return one item of ``errors``; no ``value`` for None, the names in it in order."""
+    item = {"message": message, "location": location, "value": in_order(value)}
     return {name: part for name, part in item.items() if part is not None and (name != "message" or part)}
+
+
+def in_order(value: Any) -> Any:
+    """Return a JSON value with the names of its objects sorted."""
+    if isinstance(value, list):
+        return [in_order(each) for each in value]
+    return {name: in_order(value[name]) for name in sorted(value)} if isinstance(value, dict) else value
 
 
 def message_wish(data: bytes, content_type: str | None) -> tuple[str, str]:
@@ -110,25 +123,15 @@ def _json_object(data: bytes, content_type: str | None) -> dict[str, Any]:
         raise ProblemError(400, "request body is required")
     text = data.decode("utf-8", "replace")
     media = (content_type or "application/json").partition(";")[0].strip()
-    if media != "application/json" and not media.endswith("+json"):
+    if media not in ("application/json", "json") and not media.endswith("+json"):
         raise ProblemError(415, "validation failed", [fault(f"unknown content type: {content_type}", "body", text)])
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ProblemError(400, "validation failed", [fault(_parser_text(text, error), "body", text)]) from None
+        value = parse(text)
+    except JsonError as error:
+        raise ProblemError(400, "validation failed", [fault(str(error), "body", text)]) from None
     if not isinstance(value, dict):
         raise ProblemError(422, "validation failed", [fault("expected object", "body", value)])
     return value
-
-
-def _parser_text(text: str, error: Exception) -> str:
-    at = error.pos if isinstance(error, json.JSONDecodeError) else 0
-    if at >= len(text.rstrip()):
-        return "unexpected end of JSON input"
-    where = "after top-level value" if "Extra data" in str(error) else "looking for beginning of value"
-    if "property name" in str(error):
-        where = "looking for beginning of object key string"
-    return f"invalid character '{text[at]}' {where}"
 
 
 def _faults(value: dict[str, Any]) -> list[dict[str, Any]]:
@@ -141,5 +144,5 @@ def _faults(value: dict[str, Any]) -> list[dict[str, Any]]:
             errors.append(fault("expected string", f"body.{name}", known[name]))
         elif name == "type" and known[name] not in ("user", "raw"):
             errors.append(fault("", "body.type", known[name]))
-    unknown = [name for name in value if name.lower() not in ("content", "type", "$schema")]
+    unknown = [name for name in sorted(value) if name.lower() not in ("content", "type", "$schema")]
     return errors + [fault("unexpected property", f"body.{name}", value) for name in unknown]

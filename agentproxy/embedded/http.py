@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import hmac
 import json
+import re
 from dataclasses import dataclass
+from html import escape
 from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
-from twisted.web.http import HTTPChannel, HTTPFactory, Request
+from twisted.web.http import HTTPChannel, HTTPFactory, Request, datetimeToString
 
-from agentproxy.embedded.body import ProblemError
+from agentproxy.embedded.body import ProblemError, reason
 from agentproxy.embedded.openapi import schema
 from agentproxy.embedded.routes import ROUTES
 from agentproxy.embedded.stream import Frames, Stream
@@ -36,10 +38,18 @@ class Rules:
     chat: str = "/chat"
 
 
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT")
+CORS_METHODS = ("GET", "POST", "PUT", "DELETE", "OPTIONS")
+CORS_HEADERS = ("Accept", "Authorization", "Content-Type", "X-Csrf-Token", "Origin")
+_IN_HOST = re.compile(r"[A-Za-z0-9\-._~!$&'()*+,;=:\[\]%]*")
+_ABSOLUTE = re.compile(rb"https?://([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)
+
+
 def host_name(host: str) -> str:
-    """Return the name in a Host header, lower case, without its port and brackets."""
+    """Return the name in a Host header, lower case, without its port and brackets; "" for one that makes no sense."""
     if host.startswith("["):
-        return host[1:].partition("]")[0].lower()
+        name, bracket, port = host[1:].partition("]")
+        return name.lower() if bracket and re.fullmatch(r"(:\d*)?", port) else ""
     name, _colon, port = host.partition(":")
     return name.lower() if not port or port.isdigit() else ""
 
@@ -141,9 +151,33 @@ class Asked(Request):
         if self.content:
             self.content.seek(0)
         self.args: dict[bytes, list[bytes]] = {}
+        if absolute := _ABSOLUTE.fullmatch(path):
+            self.requestHeaders.setRawHeaders("host", [absolute[1].decode("latin-1")])
+            path = absolute[2] or b"/"
         self.method, self.uri, self.clientproto = command, path, version
         self.path = path.partition(b"?")[0]
-        self.process()
+        if why := self._host_fault():
+            self._plain_refusal(why)
+        else:
+            self.process()
+
+    def _host_fault(self) -> str:
+        """Return what is wrong with the Host header, which the HTTP layer itself looks at; "" for nothing."""
+        hosts = self.requestHeaders.getRawHeaders("host") or []
+        if len(hosts) > 1:
+            return "too many Host headers"
+        if not hosts and self.clientproto == b"HTTP/1.1":
+            return "missing required Host header"
+        return "malformed Host header" if hosts and not _IN_HOST.fullmatch(hosts[0]) else ""
+
+    def _plain_refusal(self, why: str) -> None:
+        """Answer with 400 and close."""
+        channel: Any = self.channel
+        head = (
+            f"HTTP/1.1 400 Bad Request: {why}\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n"
+        )
+        channel.transport.write(f"{head}400 Bad Request: {why}".encode())
+        channel.loseConnection()
 
     def setHeader(self, name: Any, value: Any) -> None:
         """Set a header of the answer."""
@@ -198,12 +232,18 @@ class Asked(Request):
         asked = self.getHeader("access-control-request-method")
         if method == "OPTIONS" and asked:
             return self._preflight(asked)
+        if method not in METHODS:
+            return self._body(405, b"")
         if path == "/":
-            self.setHeader("Location", "/" + f"{self.site.rules.chat}/embed".lstrip("/"))
-            return self._text(307, "")
-        if method == "GET" and path.startswith("/schemas/") and path.endswith(".json"):
+            place = "/" + f"{self.site.rules.chat}/embed".lstrip("/")
+            self.setHeader("Location", place)
+            if method not in ("GET", "HEAD"):
+                return self._body(307, b"")
+            self.setHeader("Content-Type", "text/html; charset=utf-8")
+            return self._body(307, f'<a href="{escape(place)}">Temporary Redirect</a>.\n\n'.encode())
+        if method == "GET" and path.startswith("/schemas/"):
             self.setHeader("Content-Type", "application/json")
-            return self._body(200, json.dumps(schema(path[len("/schemas/") : -len(".json")])).encode())
+            return self._body(200, json.dumps(schema(path[len("/schemas/") :].removesuffix(".json"))).encode())
         if path not in ROUTES:
             self.setHeader("X-Content-Type-Options", "nosniff")
             missing = "404 page not found\n"
@@ -230,13 +270,17 @@ class Asked(Request):
     def _preflight(self, asked: str) -> None:
         self.responseHeaders.addRawHeader("Vary", "Access-Control-Request-Method")
         self.responseHeaders.addRawHeader("Vary", "Access-Control-Request-Headers")
-        if self.responseHeaders.hasHeader("Access-Control-Allow-Origin"):
-            self.responseHeaders.removeHeader("Access-Control-Expose-Headers")
-            if asked.upper() in ("GET", "POST", "PUT", "DELETE", "OPTIONS"):
-                self.setHeader("Access-Control-Allow-Methods", asked.upper())
-                self.setHeader("Access-Control-Max-Age", "300")
-                if wanted := self.getHeader("access-control-request-headers"):
-                    self.setHeader("Access-Control-Allow-Headers", wanted.title())
+        self.responseHeaders.removeHeader("Access-Control-Expose-Headers")
+        text = (self.getHeader("access-control-request-headers") or "").title()
+        wanted = [name for each in text.split(",") if (name := each.strip())]
+        if asked.upper() not in CORS_METHODS or not set(wanted) <= set(CORS_HEADERS):
+            self.responseHeaders.removeHeader("Access-Control-Allow-Origin")
+            self.responseHeaders.removeHeader("Access-Control-Allow-Credentials")
+        elif self.responseHeaders.hasHeader("Access-Control-Allow-Origin"):
+            self.setHeader("Access-Control-Allow-Methods", asked.upper())
+            self.setHeader("Access-Control-Max-Age", "300")
+            if wanted:
+                self.setHeader("Access-Control-Allow-Headers", ", ".join(wanted))
         self._body(200, b"")
 
     def sent(self) -> bytes:
@@ -286,12 +330,14 @@ class Asked(Request):
     def _body(self, status: int, data: bytes) -> None:
         if self._disconnected or self.finished:
             return
-        self.setResponseCode(status)
+        self.setResponseCode(status, reason(status).encode())
+        self.setHeader("Date", datetimeToString())
         self.setHeader("Content-Length", str(len(data)))
         self.write(data)
         self.finish()
 
 
 def _matches(origin: str, rule: str) -> bool:
+    origin, rule = origin.lower(), rule.lower()
     head, star, tail = rule.partition("*")
     return origin == rule or (bool(star) and origin.startswith(head) and origin.endswith(tail))

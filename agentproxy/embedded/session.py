@@ -7,6 +7,7 @@ interrupt, processor time of the agent's children), and without them the status 
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -50,6 +51,8 @@ BUSY_QUIET = 30.0
 WORK_QUIET = 600.0
 """Seconds after which processor time without any output is not believed any more."""
 INTERRUPT_PAUSE = 0.5
+WIPE = re.compile(rb"\x1b(?:\[[23]J|c|\[\?(?:1049|47)[hl])")
+"""What takes all that stands on the screen away: before it is drawn, what the agent has said is written down."""
 
 BUSY_TEXT = "failed to send message: message can only be sent when the agent is waiting for user input"
 
@@ -86,7 +89,7 @@ class Session:
         self._look_call: Any = None
         self._quiet_call: Any = clock.callLater(QUIET - WORK_WINDOW, self._almost_quiet)
         self._quiet_since = clock.seconds()
-        self._pause = self._told_next = 0.0
+        self._pause = self._told_next = self._wipe_next = 0.0
 
     @property
     def terminal(self) -> Terminal | None:
@@ -102,12 +105,23 @@ class Session:
 
     def drawn(self, data: bytes) -> None:
         """Take bytes that the agent wrote."""
-        self.screen.feed(data)
+        if self._clock.seconds() >= self._wipe_next and (wipe := WIPE.search(data)) is not None:
+            self.screen.feed(data[: wipe.start()])
+            self._before_wipe()
+            self.screen.feed(data[wipe.start() :])
+        else:
+            self.screen.feed(data)
         for tap in list(self.taps):
             tap(data)
         if self._look_call is None:
             wait = max(LOOK_SENDING if self._sending else LOOK_EVERY, self._pause)
             self._look_call = self._clock.callLater(wait, self._look)
+
+    def _before_wipe(self) -> None:
+        began = time.perf_counter()
+        self._look_at_screen()
+        self._read_message()
+        self._wipe_next = self._clock.seconds() + LOOK_SHARE * (time.perf_counter() - began)
 
     def _look(self) -> None:
         began = time.perf_counter()

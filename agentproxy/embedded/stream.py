@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 from twisted.internet.interfaces import IPushProducer
+from twisted.web.http import datetimeToString
 from zope.interface import implementer
 
 from agentproxy.embedded.talk import ERROR, MESSAGE, ROWS
@@ -73,6 +74,7 @@ class Stream:
         self._count = 0
         for name, value in HEADERS.items():
             request.setHeader(name, value)
+        request.setHeader("Date", datetimeToString().decode("ascii"))
         self.open = True
         self._alive = clock.callLater(KEEP_ALIVE, self._keep_alive)
         self._stalled: Any = None

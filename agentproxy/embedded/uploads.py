@@ -50,20 +50,24 @@ class Uploads:
 
 
 def _only_file(data: bytes, content_type: str) -> tuple[str, bytes]:
-    from email.parser import BytesHeaderParser  # dear, and only for this
+    from email.parser import HeaderParser  # dear, and only for this
 
-    head = BytesHeaderParser().parsebytes(b"Content-Type: " + content_type.encode("latin-1", "replace") + b"\r\n\r\n")
+    head = HeaderParser().parsestr(f"Content-Type: {content_type}\r\n\r\n")
     boundary = head.get_boundary()
-    if head.get_content_type() != "multipart/form-data" or not boundary:
-        why = "cannot read multipart form: request Content-Type isn't multipart/form-data"
-        raise UploadError(422, why, "body")
+    if head.get_content_type() != "multipart/form-data":
+        raise _unreadable("request Content-Type isn't multipart/form-data")
+    if not boundary:
+        raise _unreadable("no multipart boundary param in Content-Type")
     mark = b"--" + boundary.encode("latin-1", "replace")
     files = []
-    for part in (b"\r\n" + data).split(b"\r\n" + mark)[1:]:
-        if part.startswith(b"--"):
-            break
+    _before, *parts = (b"\r\n" + data).split(b"\r\n" + mark)
+    last = next((at for at, part in enumerate(parts) if part.startswith(b"--")), None)
+    if last is None:
+        raise _unreadable("unexpected EOF" if parts else "multipart: NextPart: EOF")
+    for part in parts[:last]:
         fields, _blank, content = part.partition(b"\r\n\r\n")
-        headers = BytesHeaderParser().parsebytes(fields.lstrip(b"\r\n") + b"\r\n\r\n")
+        text = fields.lstrip(b"\r\n").decode("utf-8", "replace")
+        headers = HeaderParser().parsestr(text + "\r\n\r\n")
         if headers.get_param("name", header="content-disposition") == "file":
             files.append((str(headers.get_filename() or ""), content))
     if not files:
@@ -71,3 +75,7 @@ def _only_file(data: bytes, content_type: str) -> tuple[str, bytes]:
     if len(files) > 1:
         raise UploadError(422, "Multiple files received but only one was expected", "file")
     return files[0]
+
+
+def _unreadable(why: str) -> UploadError:
+    return UploadError(422, f"cannot read multipart form: {why}", "body")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import stat
+from pathlib import Path
 
 import pytest
 
@@ -71,8 +73,39 @@ def test_wrong_methods(server: AgentServer, method: str, target: str, allowed: s
 
 def test_root_leads_to_the_chat(server: AgentServer) -> None:
     """The root is a redirection."""
-    reply = server.client.get("/")
+    reply = server.client.get("/?x=1")
     assert (reply.status, reply.headers["Location"]) == (307, "/chat/embed")
+    assert (reply.media_type, b'href="/chat/embed"' in reply.body) == ("text/html", True)
+    posted = server.client.request("POST", "/", b"")
+    assert (posted.status, posted.body, posted.headers["Content-Type"]) == (307, b"", None)
+
+
+def test_there_is_no_chat(server: AgentServer) -> None:
+    """The pages of the chat are not in this program, which says so."""
+    for target in ("/chat", "/chat/embed"):
+        reply = server.client.get(target)
+        assert (reply.status, reply.media_type) == (404, "text/plain")
+        assert b"chat" in reply.body
+
+
+def test_a_method_that_nobody_knows(server: AgentServer) -> None:
+    """It is 405 on any path, and nothing is offered instead."""
+    for target in ("/status", "/nope", "/"):
+        reply = server.client.request("FOO", target)
+        assert (reply.status, reply.headers["Allow"], reply.body) == (405, None, b"")
+
+
+def test_known_schemas(server: AgentServer) -> None:
+    """What ``$schema`` and ``Link`` name is there."""
+    for name in (
+        "StatusResponseBody",
+        "MessagesResponseBody",
+        "MessageResponseBody",
+        "UploadResponseBody",
+        "ErrorModel",
+    ):
+        reply = server.client.get(f"/schemas/{name}.json")
+        assert (reply.status, reply.media_type, reply.json()["type"]) == (200, "application/json", "object")
 
 
 def test_unknown_schema_is_null(server: AgentServer) -> None:
@@ -88,71 +121,37 @@ def test_openapi(server: AgentServer) -> None:
     assert {"/status", "/messages", "/message", "/upload", "/events"} <= set(reply.json()["paths"])
 
 
-BODIES = [
-    ("", 400, "request body is required", []),
-    ('{"content":', 400, "validation failed", [("unexpected end of JSON input", "body")]),
-    ("[]", 422, "validation failed", [("expected object", "body")]),
-    ("null", 422, "validation failed", [("expected object", "body")]),
-    (
-        "{}",
-        422,
-        "validation failed",
-        [
-            ("expected required property content to be present", "body"),
-            ("expected required property type to be present", "body"),
-        ],
-    ),
-    ('{"content":"a","type":"raw","foo":1}', 422, "validation failed", [("unexpected property", "body.foo")]),
-    ('{"content":"a","type":"bogus"}', 422, "validation failed", [(None, "body.type")]),
-    ('{"content":5,"type":"raw"}', 422, "validation failed", [("expected string", "body.content")]),
-    (
-        '{"content":" ","type":"user"}',
-        500,
-        "unexpected error occurred",
-        [("failed to send message: message must not be empty", None)],
-    ),
-]
-
-
-@pytest.mark.parametrize(("body", "status", "detail", "errors"), BODIES)
-def test_faulty_messages(
-    server: AgentServer, body: str, status: int, detail: str, errors: list[tuple[str | None, str | None]]
-) -> None:
-    """Each fault of a message is told as a problem document, and where it is."""
-    reply = server.client.request("POST", "/message", body, {"Content-Type": "application/json"})
-    assert [(row.get("message"), row.get("location")) for row in problem(reply, status, detail)] == errors
-
-
-@pytest.mark.parametrize("media_type", ["text/plain", "application/xml", "APPLICATION/JSON"])
-def test_unknown_media_types(server: AgentServer, media_type: str) -> None:
-    """A body of another type is 415 and named."""
-    reply = server.client.request("POST", "/message", "{}", {"Content-Type": media_type})
-    (error,) = problem(reply, 415, "validation failed")
-    assert error == {"message": f"unknown content type: {media_type}", "location": "body", "value": "{}"}
-
-
-@pytest.mark.parametrize("media_type", ["application/json; charset=utf-8", "application/foo+json", None])
-def test_json_media_types(server: AgentServer, media_type: str | None) -> None:
-    """JSON by any of its names, or by none, is taken; keys may have any case."""
-    headers = {"Content-Type": media_type} if media_type else {}
-    reply = server.client.request("POST", "/message", '{"$schema":1,"CONTENT":"","Type":"raw"}', headers)
-    assert reply.status == 200
-    assert reply.json()["ok"] is True
-
-
 def test_too_large_message(server: AgentServer) -> None:
     """A message of one MiB is 413."""
     reply = server.client.request("POST", "/message", b" " * 1048576, {"Content-Type": "application/json"})
     problem(reply, 413, "request body is too large limit=1048576 bytes")
 
 
-@pytest.mark.parametrize("host", ["localhost", "LOCALHOST", "localhost:99999", "127.0.0.1", "[::1]", "[::1]:80"])
+@pytest.mark.parametrize(
+    "host", ["localhost", "LOCALHOST", "localhost:99999", "127.0.0.1", "127.0.0.1:", "[::1]", "[::1]:80"]
+)
 def test_allowed_hosts(server: AgentServer, host: str) -> None:
-    """The names of this machine are allowed, with any port."""
-    assert server.client.get("/status", Host=host).status == 200
+    """The names of this machine are allowed, with any port; the schema is http for two spellings only."""
+    reply = server.client.get("/status", Host=host)
+    scheme = "http" if host.startswith(("localhost", "127.0.0.1")) else "https"
+    assert (reply.status, reply.json()["$schema"]) == (200, f"{scheme}://{host}/schemas/StatusResponseBody.json")
 
 
-@pytest.mark.parametrize("host", ["evil.example", "localhost.", "127.0.0.2", "0.0.0.0", "::1"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example",
+        "localhost.",
+        "127.0.0.2",
+        "0.0.0.0",
+        "::1",
+        "",
+        "localhost:abc",
+        "127.0.0.1:80:80",
+        "[::1",
+        "[::1]x",
+    ],
+)
 @pytest.mark.parametrize("target", ["/status", "/nope", "/"])
 def test_foreign_hosts(server: AgentServer, host: str, target: str) -> None:
     """Any other name is refused on every path, before anything else."""
@@ -160,6 +159,34 @@ def test_foreign_hosts(server: AgentServer, host: str, target: str) -> None:
     assert (reply.status, reply.media_type) == (400, "text/plain")
     assert reply.body == b"Invalid host header. Allowed hosts: localhost, 127.0.0.1, ::1\n"
     assert reply.headers["Vary"] is None
+
+
+@pytest.mark.parametrize("lines", [b"", b"Host: localhost\r\nHost: localhost\r\n", b"Host: user@localhost/x\r\n"])
+def test_a_request_without_one_good_host(server: AgentServer, lines: bytes) -> None:
+    """None, two, or a malformed one: refused before anything is looked at, and the connection is closed."""
+    answer = server.client.raw(b"GET /status HTTP/1.1\r\n" + lines + b"\r\n")
+    head = answer.partition(b"\r\n\r\n")[0]
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert b"\r\nConnection: close" in head
+
+
+def test_the_request_line_names_the_host_too(server: AgentServer) -> None:
+    """A request for a whole URL goes by the host in it."""
+    answer = server.client.raw(b"GET http://localhost:1/nope HTTP/1.1\r\nHost: evil\r\nConnection: close\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 404 ")
+
+
+def test_old_http(server: AgentServer) -> None:
+    """HTTP/1.0 needs a host as well, and its connection is closed after the answer."""
+    assert server.client.raw(b"GET /status HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.0 400 ")
+    assert server.client.raw(b"GET /status HTTP/1.0\r\nHost: localhost\r\n\r\n").startswith(b"HTTP/1.0 200 ")
+
+
+def test_headers_of_an_answer(server: AgentServer) -> None:
+    """Nothing but these, whatever is accepted: no compression, no negotiation, no name of a product."""
+    reply = server.client.get("/status", Accept="application/xml", Accept_Encoding="gzip")
+    assert sorted(reply.headers) == ["Content-Length", "Content-Type", "Date", "Link", "Vary"]
+    assert reply.headers["Vary"] == "Origin"
 
 
 def test_allowed_origin(server: AgentServer) -> None:
@@ -170,7 +197,7 @@ def test_allowed_origin(server: AgentServer) -> None:
     assert "Origin" in reply.headers["Vary"]
 
 
-@pytest.mark.parametrize("origin", ["null", "https://evil.example"])
+@pytest.mark.parametrize("origin", ["null", "https://evil.example", "http://localhost:3002"])
 def test_foreign_origin(server: AgentServer, origin: str) -> None:
     """A page of another origin gets the answer without the headers that would let it read."""
     reply = server.client.get("/status", Origin=origin)
@@ -178,16 +205,44 @@ def test_foreign_origin(server: AgentServer, origin: str) -> None:
     assert reply.headers["Access-Control-Allow-Origin"] is None
 
 
-def test_preflight(server: AgentServer) -> None:
+@pytest.mark.parametrize("target", ["/message", "/nope"])
+def test_preflight(server: AgentServer, target: str) -> None:
     """A browser that asks first is told what is allowed, on any path."""
-    headers = {
-        "Origin": "http://localhost:3000",
-        "Access-Control-Request-Method": "POST",
-        "Access-Control-Request-Headers": "content-type",
-    }
-    reply = server.client.request("OPTIONS", "/message", headers=headers)
+    reply = preflight(server, target, "http://localhost:3000", "POST", "content-type")
     assert (reply.status, reply.headers["Access-Control-Max-Age"]) == (200, "300")
+    assert reply.headers["Access-Control-Allow-Origin"] == "http://localhost:3000"
+    assert reply.headers["Access-Control-Allow-Credentials"] == "true"
     assert reply.headers["Access-Control-Allow-Methods"] == "POST"
+    assert reply.headers["Access-Control-Allow-Headers"] == "Content-Type"
+    assert (reply.headers["Access-Control-Expose-Headers"], reply.body) == (None, b"")
+
+
+@pytest.mark.parametrize(
+    ("origin", "method", "headers"),
+    [
+        ("https://evil.example", "GET", ""),
+        ("http://localhost:3000", "PATCH", ""),
+        ("http://localhost:3000", "GET", "x-own"),
+    ],
+)
+def test_preflight_of_what_is_not_allowed(server: AgentServer, origin: str, method: str, headers: str) -> None:
+    """The answer is 200 and allows nothing."""
+    reply = preflight(server, "/status", origin, method, headers)
+    assert reply.status == 200
+    assert not [name for name in reply.headers if name.startswith("Access-Control-")]
+    assert reply.headers.get_all("Vary") == [
+        "Origin",
+        "Access-Control-Request-Method",
+        "Access-Control-Request-Headers",
+    ]
+
+
+def preflight(server: AgentServer, target: str, origin: str, method: str, headers: str) -> Reply:
+    """Ask as a browser does before it sends."""
+    asked = {"Origin": origin, "Access-Control-Request-Method": method}
+    if headers:
+        asked["Access-Control-Request-Headers"] = headers
+    return server.client.request("OPTIONS", target, headers=asked)
 
 
 def upload(server: AgentServer, *parts: tuple[str, str, bytes]) -> Reply:
@@ -220,6 +275,47 @@ def test_faulty_uploads(server: AgentServer) -> None:
     reply = server.client.request("POST", "/upload", "{}", {"Content-Type": "application/json"})
     (error,) = problem(reply, 422, "validation failed")
     assert str(error["message"]).startswith("cannot read multipart form")
+
+
+def test_names_and_sizes_of_uploads(server: AgentServer) -> None:
+    """The folders of a name go, backslashes and foreign letters stay; 10 MiB are taken, one byte more is not."""
+    for given, kept in [
+        ("../../etc/x", "x"),
+        ("c:\\x\\y.txt", "c:\\x\\y.txt"),
+        ("\u00e9\u65e5.txt", "\u00e9\u65e5.txt"),
+    ]:
+        path = Path(upload(server, ("file", given, b"hello")).json()["filePath"])
+        assert (path.name, path.read_bytes()) == (kept, b"hello")
+    modes = [stat.S_IMODE(each.stat().st_mode) for each in (path, path.parent, path.parent.parent)]
+    assert modes == [0o644, 0o755, 0o700]
+    assert upload(server, ("file", "big", b"x" * 10_485_760)).status == 200
+    problem(upload(server, ("file", "big", b"x" * 10_485_761)), 400, "file size exceeds 10MB limit")
+
+
+HALF_A_FORM = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\nhalf'
+
+
+@pytest.mark.parametrize(
+    ("media_type", "body", "told"),
+    [
+        ("multipart/form-data", b"", "no multipart boundary param in Content-Type"),
+        ("multipart/form-data; boundary=b", b"", "multipart: NextPart: EOF"),
+        ("multipart/form-data; boundary=b", HALF_A_FORM, "unexpected EOF"),
+        ("text/plain", b"x", "request Content-Type isn't multipart/form-data"),
+    ],
+)
+def test_forms_that_cannot_be_read(server: AgentServer, media_type: str, body: bytes, told: str) -> None:
+    """What is wrong with a form is said; half a form is no form."""
+    reply = server.client.request("POST", "/upload", body, {"Content-Type": media_type})
+    (error,) = problem(reply, 422, "validation failed")
+    assert error["location"] == "body"
+    assert str(error["message"]).startswith("cannot read multipart form: ")
+    assert told in str(error["message"])
+
+
+def test_an_upgrade_is_not_taken(server: AgentServer) -> None:
+    """There is no WebSocket at the routes of agentapi: the request is answered as any other."""
+    assert server.client.get("/status", Upgrade="websocket", Connection="Upgrade").status == 200
 
 
 def test_event_stream_opens_with_everything(server: AgentServer) -> None:

@@ -33,6 +33,20 @@ def call(argv: list[str], *args: str, **options: object) -> subprocess.Completed
         ["server", "--term-width=9", "--", "true"],
         ["server", "--term-height=9", "--", "true"],
         ["server", "--load-state", "--", "true"],
+        ["server", "--save-state=true", "--", "true"],
+        ["server", "--load-state=maybe", "--state-file=x", "--", "true"],
+        ["server", "--port=70000", "--", "true"],
+        ["server", "--term-width=70000", "--", "true"],
+        ["server", "--allowed-hosts=", "--", "true"],
+        ["server", "--allowed-hosts=http://x", "--", "true"],
+        ["server", "--allowed-hosts=a b", "--", "true"],
+        ["server", "--allowed-hosts=x:80", "--", "true"],
+        ["server", "--allowed-hosts=::1", "--", "true"],
+        ["server", "--allowed-origins=", "--", "true"],
+        ["server", "--allowed-origins=a b", "--", "true"],
+        ["server", "--experimental-acp", "--state-file=x", "--", "true"],
+        ["server", "--experimental-acp", "--", "cat"],
+        ["version"],
     ],
     ids=" ".join,
 )
@@ -101,3 +115,55 @@ def test_state_file_and_initial_prompt(run: Run, tmp_path: Path) -> None:
             events.until_stable()
         assert [row["content"] for row in server.client.messages()][1] == "first words"
         assert server.log.entered() == []
+
+
+@pytest.mark.parametrize("args", [["die", 0, "bye"], ["die", 1, "bye"]], ids=["0", "1"])
+def test_the_agent_exits(run: Run, args: list[object]) -> None:
+    """The server ends with its agent: 0 for a good end, otherwise 1 with the last words on the error output."""
+    with run(fake_command(*args), answering=False) as server:  # type: ignore[arg-type]
+        assert server.wait() == args[1]
+        assert ("bye" in server.stderr()) is (args[1] == 1)
+
+
+def test_a_taken_port(run: Run) -> None:
+    """A port that somebody has ends the server with status 1, and the port is named."""
+    with run(fake_command("mute")) as first, run(fake_command("mute"), port=first.port, answering=False) as second:
+        assert second.wait() == 1
+        assert str(first.port) in second.outputs
+        assert first.client.get("/status").status == 200
+
+
+def test_pid_files_of_others(run: Run, tmp_path: Path) -> None:
+    """The pid file of a living server stops a second one; that of a dead one is overwritten."""
+    path = tmp_path / "server.pid"
+    flags = [f"--pid-file={path}"]
+    with (
+        run(fake_command("mute"), flags=flags) as first,
+        run(fake_command("mute"), flags=flags, answering=False) as second,
+    ):
+        assert second.wait() == 1
+        assert path.read_text() == f"{first.process.pid}\n"
+        first.signal(signal.SIGKILL)
+        first.wait()
+        with run(fake_command("mute"), flags=flags) as third:
+            assert path.read_text() == f"{third.process.pid}\n"
+
+
+def test_readers_are_let_go(run: Run) -> None:
+    """A stop ends open event streams at once, and the agent's terminal with it."""
+    with run(fake_command("tui")) as server:
+        server.wait_stable()
+        with server.client.events() as events:
+            events.until_stable()
+            server.signal(signal.SIGTERM)
+            assert list(events) is not None
+        assert server.wait(4) == 0
+
+
+def test_a_slow_farewell_is_waited_for(run: Run) -> None:
+    """An agent that tidies up for a second may, and whatever it exits with, the stop was in good order."""
+    with run(fake_command("politeslow", 1, 5)) as server:
+        server.wait_stable()
+        server.signal(signal.SIGTERM)
+        assert server.wait() == 0
+        assert [row["code"] for row in server.log.events("ended")] == [5]

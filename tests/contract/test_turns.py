@@ -45,3 +45,35 @@ def test_a_busy_agent_takes_no_message(run: Run) -> None:
         message = "failed to send message: message can only be sent when the agent is waiting for user input"
         assert reply.json()["errors"][0]["message"] == message
         assert server.log.typed() == b""
+
+
+def test_the_status_of_a_slow_answer(run: Run) -> None:
+    """Running while a spinner turns, stable again two seconds after the last change, and the answer without the spinner."""
+    with run(fake_command("slow", 1)) as server:
+        server.wait_stable()
+        with server.client.events() as events:
+            events.until_stable()
+            del events.seen[:]
+            assert server.client.send("work").status == 200
+            events.until_message("reply: work", role="agent")
+            events.until_stable()
+            told = [event.data["status"] for event in events.seen if event.name == "status_change"]
+        assert told == ["running", "stable"]
+        assert [row["id"] for row in server.client.messages()] == [0, 1, 2]
+
+
+def test_several_turns_of_any_kind(run: Run) -> None:
+    """Programs that draw a box, or everything anew, have their answers told without the rest."""
+    for name in ("box", "repaint"):
+        with run(fake_command(name)) as server:
+            server.wait_stable()
+            for text in ("first", "second"):
+                with server.client.events() as events:
+                    events.until_stable()
+                    assert server.client.send(text).status == 200
+                    events.until_message(text, role="agent")
+                    events.until_stable()
+            said = [(row["role"], row["content"].strip()) for row in server.client.messages()]
+            assert [role for role, _text in said] == ["agent", "user", "agent", "user", "agent"]
+            assert [text for role, text in said if role == "user"] == ["first", "second"]
+            assert all("reply" in text for role, text in said[1:] if role == "agent")

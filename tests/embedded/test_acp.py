@@ -271,7 +271,8 @@ def test_answers_go_to_who_asked() -> None:
     """Each answer, good or bad, reaches its own request, in any order."""
     wire = Wire(lambda _data: None, lambda *_call: None, lambda *_call: None)
     first, second = wire.request("a", {}), wire.request("b", {})
-    wire.feed(b'{"id": 2, "error": {"code": 5, "message": "no", "data": {"details": "because"}}}\n{"id": 1, "result": 9}\n{"id": 77, "result": 0}\n')
+    wire.feed(b'{"id": 2, "error": {"code": 5, "message": "no", "data": {"details": "because"}}}\n')
+    wire.feed(b'{"id": 1, "result": 9}\n{"id": 77, "result": 0}\n')
     assert first.result == 9
     found: list[Any] = []
     second.addErrback(lambda failure: found.append(failure.value))

@@ -7,10 +7,12 @@ import re
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from twisted.internet.task import Clock
 
 from agentproxy.embedded.conversation import Conversation
 from agentproxy.embedded.formats import FORMATS
 from agentproxy.embedded.screen import Screen
+from agentproxy.embedded.session import Session
 
 LETTERS = "abcdefgh XYZ019-+=.,:;()é日"
 WORDS = st.text(LETTERS, min_size=1, max_size=60).map(str.strip).filter(lambda text: re.search(r"\w", text))
@@ -101,3 +103,18 @@ def test_every_type_takes_any_reply() -> None:
     for kind in FORMATS:
         conversation = Conversation(kind)
         assert conversation.look(["│ > box", "╰──╯", "────────────────────"]) is None or conversation.messages
+
+
+@pytest.mark.parametrize("cut", range(1, 40, 3))
+def test_what_is_said_before_a_wipe_is_kept(cut: int) -> None:
+    """An answer that is drawn and wiped off at once is a message, although nobody listens, wherever the bytes are cut."""
+    clock = Clock()
+    session = Session(clock, "custom", 40, 10)
+    session.drawn(b"hello\r\n> ")
+    clock.advance(1)
+    data = b"\r\nthe answer\r\n> \x1b[2J\x1b[H> "
+    session.drawn(data[:cut])
+    session.drawn(data[cut:])
+    clock.advance(1)
+    assert "the answer" in session.conversation.messages[-1].content
+    session.stop()

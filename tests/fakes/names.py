@@ -33,6 +33,7 @@ NAMES = {
     "sleepy": "waiting",
     "env": "waiting",
     "acp": "acp",
+    "scripted": "scripted",
     "stranger": "stranger",
     "neverlisten": "stranger",
 }
