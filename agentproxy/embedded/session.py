@@ -53,6 +53,8 @@ WORK_QUIET = 600.0
 INTERRUPT_PAUSE = 0.5
 WIPE = re.compile(rb"\x1b(?:\[[23]J|c|\[\?(?:1049|47)[hl])")
 """What takes all that stands on the screen away: before it is drawn, what the agent has said is written down."""
+MOST_WIPE = 7
+"""Bytes of the longest but its last, which may come in two reads."""
 
 BUSY_TEXT = "failed to send message: message can only be sent when the agent is waiting for user input"
 
@@ -89,6 +91,7 @@ class Session:
         self._look_call: Any = None
         self._quiet_call: Any = clock.callLater(QUIET - WORK_WINDOW, self._almost_quiet)
         self._quiet_since = clock.seconds()
+        self._tail = b""
         self._pause = self._told_next = self._wipe_next = 0.0
 
     @property
@@ -105,17 +108,24 @@ class Session:
 
     def drawn(self, data: bytes) -> None:
         """Take bytes that the agent wrote."""
-        if self._clock.seconds() >= self._wipe_next and (wipe := WIPE.search(data)) is not None:
-            self.screen.feed(data[: wipe.start()])
+        cut = self._wipe(data) if self._clock.seconds() >= self._wipe_next else None
+        self._tail = (self._tail + data[-MOST_WIPE:])[-MOST_WIPE:]
+        if cut is not None:
+            self.screen.feed(data[:cut])
             self._before_wipe()
-            self.screen.feed(data[wipe.start() :])
-        else:
-            self.screen.feed(data)
+        self.screen.feed(data[cut or 0 :])
         for tap in list(self.taps):
             tap(data)
         if self._look_call is None:
             wait = max(LOOK_SENDING if self._sending else LOOK_EVERY, self._pause)
             self._look_call = self._clock.callLater(wait, self._look)
+
+    def _wipe(self, data: bytes) -> int | None:
+        """Return where in *data* a wipe begins (0: in what came before), None when there is none."""
+        begun = len(self._tail)
+        found = (each for each in WIPE.finditer(self._tail + data) if each.end() > begun)
+        wipe = next(found, None)
+        return None if wipe is None else max(0, wipe.start() - begun)
 
     def _before_wipe(self) -> None:
         began = time.perf_counter()
