@@ -16,6 +16,7 @@ from typing import Any, cast
 import click
 
 from agentproxy import __version__
+from agentproxy.commands import output
 from agentproxy.config import ConfigError
 
 
@@ -65,6 +66,7 @@ def find_plugin() -> None:
 @click.command()
 @click.argument("action", type=click.Choice(["check", "show", "defaults"]))
 @click.option("-c", "--config", "file", metavar="FILE", help="The file; looked for as the server does when missing.")
+@output.json_option
 def config(action: str, file: str | None) -> None:
     """Look at the configuration.
 
@@ -72,11 +74,11 @@ def config(action: str, file: str | None) -> None:
     sources, defaults a file with every option.
     """
     from agentproxy.config.document import yaml_document
-    from agentproxy.config.explain import explain
+    from agentproxy.config.explain import effective, explain
     from agentproxy.daemon import load_here
 
     if action == "defaults":
-        click.echo(yaml_document(), nl=False)
+        output.show({"yaml": yaml_document()}, [yaml_document().removesuffix("\n")])
         return
     try:
         loaded = load_here(file)
@@ -85,7 +87,12 @@ def config(action: str, file: str | None) -> None:
         raise SystemExit(1) from error
     for warning in loaded.warnings:
         click.echo(f"warning: {warning}", err=True)
-    click.echo(explain(loaded, everything=action == "show"), nl=False)
+    facts = {
+        "file": str(loaded.path) if loaded.path else None,
+        "warnings": loaded.warnings,
+        "options": effective(loaded, everything=action == "show"),
+    }
+    output.show(facts, [explain(loaded, everything=action == "show").removesuffix("\n")])
 
 
 COMMANDS = {
@@ -98,11 +105,12 @@ TOPICS = {
     "commands.connection": ("login", "logout"),
     "commands.sessions": ("start", "list", "show", "stop", "restart", "delete", "interrupt"),
     "commands.talking": ("send", "ask", "chat", "messages", "export"),
+    "commands.attaching": ("attach",),
     "commands.following": ("log", "events"),
     "commands.deciding": ("approvals", "share", "token"),
     "commands.doctor": ("doctor",),
     "commands.admin": ("admin", "audit"),
-    "commands.keys": ("helpers",),
+    "commands.around": ("helpers",),
     "commands.store": ("store",),
     "commands.completion": ("completion",),
     "commands.peer": ("client",),

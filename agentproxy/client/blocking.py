@@ -283,9 +283,11 @@ class Client:
         headers = {"Accept": "application/json", "User-Agent": "agentproxy-client", **call.headers}
         if call.body is not None:
             headers["Content-Type"] = "application/json"
-        if self._key:
-            headers["Authorization"] = f"Bearer {self._key}"
-        return headers
+        return {**headers, **self.credentials()}
+
+    def credentials(self) -> dict[str, str]:
+        """Return the headers by which the server knows this client, for programs that ask it by other means."""
+        return {"Authorization": f"Bearer {self._key}"} if self._key else {}
 
     def _events(self, call: Call[None]) -> Iterator[results.Event]:
         parser = EventParser()

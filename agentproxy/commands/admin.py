@@ -16,6 +16,9 @@ from twisted.internet.task import react
 
 from agentproxy.auth.identity import roles_of
 from agentproxy.auth.registry import Registry
+from agentproxy.client import Client
+from agentproxy.commands import output
+from agentproxy.commands.connection import find, sessions_that_begin, talks
 from agentproxy.config import Config, ConfigError
 from agentproxy.errors import Refusal
 from agentproxy.model.audit import Attempt
@@ -97,6 +100,7 @@ def admin() -> None:
 @click.option("--days", type=click.FloatRange(min=0, min_open=True), help="Until the key expires; never when missing.")
 @click.option("--token-name", default="command line", show_default=True, help="What the key is called in lists.")
 @_CONFIG
+@output.json_option
 def create(
     name: str,
     role: str,
@@ -120,7 +124,7 @@ def create(
         lasts = None if days is None else days * 86400
         secret, token = await registry.add_token(SERVER, token_name, name, lasts=lasts)
         await _note(store, "token.add", token=token.id, owner=name)
-        click.echo(secret)
+        output.show({"token": secret, "id": token.id, "owner": name, "expires_at": token.expires_at}, [secret])
         return 0
 
     _with_store(file, work)
@@ -128,13 +132,15 @@ def create(
 
 @admin.command()
 @_CONFIG
+@output.json_option
 def tokens(file: str | None) -> None:
     """List the tokens that are not revoked: id, owner, name, and when they expire."""
 
     async def work(config: Config, store: Store) -> int:
-        for one in (await _registry(config, store)).list_tokens():
-            until = "never expires" if one.expires_at is None else f"expires {one.expires_at.isoformat()}"
-            click.echo(f"{one.id}  {one.owner}  {one.name or '-'}  {until}")
+        found = (await _registry(config, store)).list_tokens()
+        rows = [(one.id, one.owner, one.name or "-", str(one.expires_at or "never")) for one in found]
+        facts = [{"id": one.id, "owner": one.owner, "name": one.name, "expires_at": one.expires_at} for one in found]
+        output.show({"tokens": facts}, output.table(("ID", "OWNER", "NAME", "EXPIRES"), rows))
         return 0
 
     _with_store(file, work)
@@ -143,13 +149,14 @@ def tokens(file: str | None) -> None:
 @admin.command()
 @click.argument("token_id")
 @_CONFIG
+@output.json_option
 def revoke(token_id: str, file: str | None) -> None:
     """Revoke the token TOKEN_ID."""
 
     async def work(config: Config, store: Store) -> int:
         token = await (await _registry(config, store)).revoke_token(SERVER, token_id)
         await _note(store, "token.revoke", token=token.id, owner=token.owner)
-        click.echo(f"revoked {token.id} of {token.owner}")
+        output.show({"id": token.id, "status": "revoked"}, [f"revoked {token.id} of {token.owner}"])
         return 0
 
     _with_store(file, work)
@@ -157,11 +164,37 @@ def revoke(token_id: str, file: str | None) -> None:
 
 @click.group()
 def audit() -> None:
-    """Look at the audit."""
+    """Look at the audit: who did what, and whether it was allowed."""
+
+
+@audit.command("list")
+@click.argument("session", required=False, shell_complete=sessions_that_begin)
+@click.option("--actor", help="Only what this user did.")
+@click.option("--after", type=int, default=0, help="Only entries behind this number.")
+@click.option("--limit", type=click.IntRange(1, 1000), default=100, show_default=True)
+@talks
+def list_(client: Client, session: str | None, actor: str | None, after: int, limit: int) -> None:
+    """Print entries of a running server, of one SESSION or all, oldest first."""
+    session_id = find(client, session) if session else None
+    found = client.audit(after=after, session_id=session_id, actor=actor, limit=limit)
+    rows = [
+        (
+            str(one.number),
+            one.time.astimezone().strftime("%Y-%m-%d %H:%M:%S"),
+            one.actor,
+            one.verb,
+            "allowed" if one.allowed else click.style("refused", fg="red"),
+            (one.session_id or "-")[:8],
+            one.reason,
+        )
+        for one in found
+    ]
+    output.show({"entries": found}, output.table(("NUMBER", "TIME", "WHO", "VERB", "", "SESSION", "WHY"), rows))
 
 
 @audit.command()
 @_CONFIG
+@output.json_option
 def verify(file: str | None) -> None:
     """Check that no entry of the audit was changed or removed; the status is 1 when one was.
 
@@ -174,7 +207,8 @@ def verify(file: str | None) -> None:
         if broken is not None:
             click.echo(f"agentproxy: {broken}", err=True)
             return 1
-        click.echo(f"{number} entries, none changed; the last hash is {last}")
+        facts = {"entries": number, "last_hash": last}
+        output.show(facts, [f"{number} entries, none changed; the last hash is {last}"])
         return 0
 
     _with_store(file, work)

@@ -8,16 +8,20 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
-from agentproxy.client import Client, ClientError, Refused
+from agentproxy.client import Client, ClientError, Refused, Retries, calls
 from agentproxy.commands import output
 
 DEFAULT = "http://127.0.0.1:8080"
+INTERRUPTED = 130
+"""The exit status after Ctrl-C, as shells have it."""
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -39,7 +43,7 @@ def kept() -> dict[str, str]:
 def talks(command: F) -> Any:
     """Give a command the options ``--url``, ``--key`` and ``--json``, and its first argument, the client.
 
-    What the server refuses ends the command with 1 and the server's sentence on stderr.
+    What the server refuses ends the command with 1 and the server's sentence on stderr; Ctrl-C ends it with 130.
     """
 
     @click.option(
@@ -48,23 +52,51 @@ def talks(command: F) -> Any:
     @click.option(
         "--key", envvar="AGENTPROXY_KEY", help="API key or token; better kept by `login` or in AGENTPROXY_KEY."
     )
-    @click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+    @output.json_option
     @wraps(command)
-    def run(url: str | None, key: str | None, as_json: bool, **arguments: Any) -> Any:
-        output.as_json(as_json)
-        known = kept()
+    def run(url: str | None, key: str | None, **arguments: Any) -> Any:
         try:
-            client = Client(url or known.get("url") or DEFAULT, key or (known.get("key") if url is None else None))
-            return command(client, **arguments)
+            return command(_client(url, key), **arguments)
         except ValueError as error:
             raise click.UsageError(str(error)) from error
         except Refused as refused:
             output.refused(refused)
+        except KeyboardInterrupt:
+            click.echo(err=True)
+            raise SystemExit(INTERRUPTED) from None
         except ClientError as error:
             click.echo(f"agentproxy: {error}. Is the server running? `agentproxy doctor` looks.", err=True)
         raise SystemExit(1)
 
     return run
+
+
+def _client(url: str | None, key: str | None, retries: Retries | None = None) -> Client:
+    """Return the client of a server; without an address the one that ``login`` kept, and only that one gets the kept key.
+
+    :raises ValueError: the address is none.
+    """
+    known = kept()
+    return Client(url or known.get("url") or DEFAULT, key or (known.get("key") if url is None else None), retries)
+
+
+def sessions_that_begin(context: click.Context, _parameter: click.Parameter, start: str) -> list[CompletionItem]:
+    """Return the sessions that a shell may offer to complete *start*; none when the server does not answer at once."""
+    url = context.params.get("url") or os.environ.get("AGENTPROXY_URL")
+    key = context.params.get("key") or os.environ.get("AGENTPROXY_KEY")
+    try:
+        page = _client(url, key, Retries(attempts=1)).do(replace(calls.search(limit=200), patience=2.0))
+    except (ValueError, ClientError):
+        return []
+    return [
+        CompletionItem(one.session_id[:8], help=" ".join(filter(None, (one.phase, one.agent, one.description))))
+        for one in page.sessions
+        if one.session_id.startswith(start)
+    ]
+
+
+session_argument = click.argument("session", shell_complete=sessions_that_begin)
+"""A session: its id, or how that begins."""
 
 
 def find(client: Client, start: str) -> str:
@@ -90,6 +122,7 @@ def find(client: Client, start: str) -> str:
 @click.command()
 @click.argument("url")
 @click.option("--key", prompt="API key (empty for none)", default="", hide_input=True, help="Asked for when missing.")
+@output.json_option
 def login(url: str, key: str) -> None:
     """Remember a server's address and your key, after trying them."""
     try:
@@ -105,11 +138,12 @@ def login(url: str, key: str) -> None:
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as kept_file:
         json.dump({"url": url, **({"key": key} if key else {})}, kept_file)
-    click.echo(f"Logged in to {url} as {user}.")
+    output.show({"url": url, "user": user}, [f"Logged in to {url} as {user}."])
 
 
 @click.command()
+@output.json_option
 def logout() -> None:
     """Forget the address and the key."""
     login_file().unlink(missing_ok=True)
-    click.echo("Forgotten.")
+    output.show({"status": "forgotten"}, ["Forgotten."])

@@ -7,7 +7,7 @@ import click
 from agentproxy.client import Client
 from agentproxy.client.results import Approval
 from agentproxy.commands import output
-from agentproxy.commands.connection import find, talks
+from agentproxy.commands.connection import find, session_argument, talks
 
 
 @click.command()
@@ -36,7 +36,7 @@ def _row(one: Approval) -> tuple[str, str, str, str]:
 
 
 @click.command()
-@click.argument("session")
+@session_argument
 @click.option("--with", "grantee", metavar="WHOM", help="user:NAME or team:ORG/SLUG instead of a link.")
 @click.option("--write", is_flag=True, help="Let them talk to the agent too, not only look.")
 @click.option("--expires-in", type=float, metavar="SECONDS", help="How long the link works.")

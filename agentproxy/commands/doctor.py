@@ -45,10 +45,9 @@ class Finding:
 
 @click.command()
 @click.option("-c", "--config", "file", metavar="FILE", help="The file; looked for as the server does when missing.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
-def doctor(file: str | None, as_json: bool) -> None:
+@output.json_option
+def doctor(file: str | None) -> None:
     """Look at this machine as the server would: agents, keys, ports, directories, limits, disk, clock."""
-    output.as_json(as_json)
     from agentproxy.daemon import load_here
 
     try:

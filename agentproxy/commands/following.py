@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import codecs
+from collections.abc import Callable
+
 import click
+import msgspec
 
 from agentproxy.client import Client
 from agentproxy.client.results import Delivery, Event
 from agentproxy.commands import output
-from agentproxy.commands.connection import find, talks
+from agentproxy.commands.connection import find, session_argument, sessions_that_begin, talks
 
 DONE = ("answered", "refused", "expired", "withdrawn", "uncertain")
 
 
 class Answer:
-    """The agent's answer to one delivery, printed while it grows."""
+    """The agent's answer to one delivery, printed while it grows.
 
-    def __init__(self, client: Client, session_id: str) -> None:
+    :param decide: told the id of an approval that the agent waits for.
+    """
+
+    def __init__(self, client: Client, session_id: str, decide: Callable[[str], None]) -> None:
+        self._decide = decide
         self._client = client
         self._session_id = session_id
         self._printed = ""
@@ -28,6 +36,12 @@ class Answer:
         for event in self._client.events(self._session_id, after=self._cursor):
             if event.type.startswith("message"):
                 self._print_new()
+            elif event.type == "approval" and event.data.get("state") == "waiting":
+                self._print_new()
+                self._decide(str(event.data.get("id")))
+            elif event.type == "attention" and event.data.get("wanted") and event.data.get("kind") != "approval":
+                said = (str(event.data.get(name) or "") for name in ("line", "action"))
+                click.secho(f"\n{event.data.get('kind')}: {' '.join(filter(None, said))}", fg="yellow", err=True)
             if event.type == "session.ended" or _is_over(event, delivery):
                 break
         self._print_new()
@@ -50,7 +64,7 @@ def _is_over(event: Event, delivery: Delivery) -> bool:
 
 
 @click.command()
-@click.argument("session")
+@session_argument
 @click.option("-f", "--follow", is_flag=True, help="Go on until the session ends.")
 @click.option("--bytes", "size", type=int, default=65_536, show_default=True, help="How much of its end.")
 @talks
@@ -61,12 +75,14 @@ def log(client: Client, session: str, follow: bool, size: int) -> None:
         text = client.log(session_id, size)
         output.show({"log": text}, [text.removesuffix("\n")])
         return
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
     for chunk in client.follow_log(session_id, size):
-        click.echo(chunk.decode("utf-8", "replace"), nl=False)
+        text = decoder.decode(chunk)
+        click.echo(msgspec.json.encode({"log": text}) if output.is_json() else text, nl=output.is_json())
 
 
 @click.command()
-@click.argument("session", required=False)
+@click.argument("session", required=False, shell_complete=sessions_that_begin)
 @click.option("-f", "--follow", is_flag=True, help="Go on with new ones as they come.")
 @click.option("--after", type=int, default=0, help="Only those behind this number.")
 @click.option("--type", "types", multiple=True, help="Only events of this type.")
@@ -84,7 +100,5 @@ def events(client: Client, session: str | None, follow: bool, after: int, types:
         after = page[-1].id
 
 
-def _row(event: object) -> str:
-    import msgspec
-
-    return msgspec.json.encode(event).decode() if output.is_json() else output.event_line(event)  # type: ignore[arg-type]
+def _row(event: Event) -> str:
+    return msgspec.json.encode(event).decode() if output.is_json() else output.event_line(event)

@@ -1,4 +1,4 @@
-"""``agentproxy helpers generate-token``: a static key for the file of ``auth.static.keys_file``, as agentapi-proxy makes it."""
+"""``generate-token`` of ``agentproxy helpers``: a static key for ``auth.static.keys_file``, as agentapi-proxy makes it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import click
 
 from agentproxy.auth.hashes import sha256_of
 from agentproxy.auth.static import keys_of_file, read_keys
+from agentproxy.commands import output
 from agentproxy.model.permission import problem
 
 PERMISSIONS = {
@@ -22,12 +23,7 @@ PERMISSIONS = {
 }
 
 
-@click.group()
-def helpers() -> None:
-    """Small tools around a server."""
-
-
-@helpers.command("generate-token")
+@click.command("generate-token")
 @click.option("--output-path", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The keys_file.")
 @click.option("--user-id", required=True, help="The user that the key stands for.")
 @click.option(
@@ -37,6 +33,7 @@ def helpers() -> None:
 @click.option("--expiry-days", type=int, default=365, show_default=True, help="0 is never.")
 @click.option("--key-prefix", default="ap", show_default=True, help="What the key begins with.")
 @click.option("--hashed", is_flag=True, help="Write the key's SHA-256 only; the key itself is printed and then gone.")
+@output.json_option
 def generate_token(
     output_path: Path, user_id: str, role: str, permissions: str | None, expiry_days: int, key_prefix: str, hashed: bool
 ) -> None:
@@ -60,7 +57,7 @@ def generate_token(
         add(output_path, row)
     except (OSError, ValueError) as error:
         raise click.ClickException(str(error)) from error
-    click.echo(key)
+    output.show({"key": key, **{name: value for name, value in row.items() if name != "key"}}, [key])
 
 
 def add(path: Path, row: dict[str, Any]) -> None:

@@ -31,6 +31,16 @@ def as_json(wanted: bool) -> None:
     _JSON.set(wanted)
 
 
+json_option = click.option(
+    "--json",
+    is_flag=True,
+    expose_value=False,
+    callback=lambda _context, _parameter, wanted: as_json(wanted),
+    help="Print JSON for programs.",
+)
+"""The option that every command has."""
+
+
 def is_json() -> bool:
     """Return whether this command prints JSON."""
     return _JSON.get()

@@ -25,8 +25,8 @@ see arguments.
 
 **Output** is for people; `--json` prints JSON for programs. Colours and progress appear on a terminal only.
 
-**Exit statuses**: 0 done; 1 it cannot be done, and the sentence on stderr says why; 2 wrong usage. `agentproxy server` ends
-with the status of twistd.
+**Exit statuses**: 0 done; 1 it cannot be done, and the sentence on stderr says why; 2 wrong usage; 130 after Ctrl-C.
+`agentproxy server` ends with the status of twistd.
 """
 
 

@@ -11,7 +11,7 @@ import click
 from agentproxy.client import Client
 from agentproxy.client.results import Page, Session
 from agentproxy.commands import output
-from agentproxy.commands.connection import find, talks
+from agentproxy.commands.connection import find, session_argument, sessions_that_begin, talks
 
 
 def pairs(_context: click.Context, parameter: click.Parameter, values: Iterable[str]) -> dict[str, str]:
@@ -23,6 +23,13 @@ def pairs(_context: click.Context, parameter: click.Parameter, values: Iterable[
             raise click.BadParameter(f"expected NAME=VALUE, got {value!r}", param=parameter)
         found[name] = text
     return found
+
+
+def agents_that_begin(_context: click.Context, _parameter: click.Parameter, start: str) -> list[str]:
+    """Return the names that a shell may offer: the agents of this version's catalogue."""
+    from agentproxy.runtime import catalogue
+
+    return [name for name in catalogue.load({}).agents if name.startswith(start) and name != "custom"]
 
 
 def described(session: Session) -> Iterator[str]:
@@ -47,7 +54,12 @@ def described(session: Session) -> Iterator[str]:
 
 @click.command()
 @click.argument("message", required=False)
-@click.option("-a", "--agent", help="Agent from the catalogue; the server's default when missing.")
+@click.option(
+    "-a",
+    "--agent",
+    shell_complete=agents_that_begin,
+    help="Agent from the catalogue; the server's default when missing.",
+)
 @click.option("-r", "--repository", help="Repository to clone: owner/name or a URL, #branch behind it.")
 @click.option(
     "-e", "--env", "environment", multiple=True, callback=pairs, metavar="NAME=VALUE", help="Variable of the session."
@@ -84,7 +96,7 @@ def list_(client: Client, watch: bool, **wanted: Any) -> None:
     _listed(client.search(**wanted))
     if not watch:
         return
-    for _event in client.events(after=client.cursor(), types=("session.*", "agent.*", "attention.*")):
+    for _event in client.events(after=client.cursor(), types=("session.*", "agent.*", "attention", "first_message")):
         time.sleep(0.2)
         click.clear()
         _listed(client.search(**wanted))
@@ -107,7 +119,7 @@ def _listed(page: Page) -> None:
 
 
 @click.command()
-@click.argument("session")
+@session_argument
 @talks
 def show(client: Client, session: str) -> None:
     """Show one session; the first characters of its id are enough, here and elsewhere."""
@@ -116,7 +128,7 @@ def show(client: Client, session: str) -> None:
 
 
 @click.command()
-@click.argument("session")
+@session_argument
 @talks
 def stop(client: Client, session: str) -> None:
     """End a session's agent; its history stays."""
@@ -127,7 +139,7 @@ def stop(client: Client, session: str) -> None:
 
 
 @click.command()
-@click.argument("session")
+@session_argument
 @talks
 def restart(client: Client, session: str) -> None:
     """Begin the session's next incarnation; the agent continues where it can."""
@@ -138,7 +150,7 @@ def restart(client: Client, session: str) -> None:
 
 
 @click.command()
-@click.argument("sessions", nargs=-1, required=True)
+@click.argument("sessions", nargs=-1, required=True, shell_complete=sessions_that_begin)
 @talks
 def delete(client: Client, sessions: tuple[str, ...]) -> None:
     """End sessions and take them from the lists."""
@@ -150,7 +162,7 @@ def delete(client: Client, sessions: tuple[str, ...]) -> None:
 
 
 @click.command()
-@click.argument("session")
+@session_argument
 @talks
 def interrupt(client: Client, session: str) -> None:
     """Press the agent's own interrupt keys."""

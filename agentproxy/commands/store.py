@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
+from agentproxy.commands import output
 from agentproxy.config import Config, ConfigError
 from agentproxy.store.trouble import StoreError
 
@@ -27,6 +28,7 @@ def _on_store(command: F) -> Any:
     @click.option(
         "-c", "--config", "file", metavar="FILE", help="The file; looked for as the server does when missing."
     )
+    @output.json_option
     @wraps(command)
     def run(file: str | None, **arguments: Any) -> None:
         from agentproxy.daemon import load_here
@@ -49,14 +51,14 @@ def check(config: Config) -> None:
     """
     from agentproxy.store import tending
 
-    found = tending.check(config.store.url, config.data_dir)
-    for fact in found.facts:
-        click.echo(fact)
+    with output.progress("reading the database"):
+        found = tending.check(config.store.url, config.data_dir)
+    lines = found.facts if found.faults else (*found.facts, "everything is well")
+    output.show({"facts": found.facts, "faults": found.faults}, lines)
     for fault in found.faults:
         click.echo(f"wrong: {fault}", err=True)
     if found.faults:
         raise SystemExit(1)
-    click.echo("everything is well")
 
 
 @store.command()
@@ -70,8 +72,9 @@ def backup(config: Config, folder: Path, without_key: bool) -> None:
     """
     from agentproxy.store import tending
 
-    for path in tending.backup(config.store.url, config.data_dir, folder, not without_key):
-        click.echo(f"wrote {path}")
+    with output.progress("copying the database"):
+        files = [str(path) for path in tending.backup(config.store.url, config.data_dir, folder, not without_key)]
+    output.show({"files": files}, [f"wrote {path}" for path in files])
 
 
 @store.command()
@@ -84,8 +87,11 @@ def export(config: Config, to: str) -> None:
     lines = tending.export(config.store.url, config.data_dir)
     first = next(lines, None)  # a database that cannot be read leaves an older file alone
     with click.open_file(to, "w", encoding="utf-8", errors="replace") as file:
-        for line in chain(filter(None, [first]), lines):
-            file.write(line + "\n")
+        with output.progress("writing") as say:
+            for number, line in enumerate(chain(filter(None, [first]), lines), 1):
+                file.write(line + "\n")
+                if number % 1000 == 0:
+                    say(f"{number} objects are written")
 
 
 @store.command("rotate-key")
@@ -96,5 +102,7 @@ def rotate_key(config: Config, forget_old: bool) -> None:
     from agentproxy.store import resealing, tending
 
     with resealing.alone(config.data_dir), tending.opened(config.store.url, config.data_dir) as (_url, engine):
-        count = resealing.rotate(engine, config.data_dir, forget_old)
-    click.echo(f"{count} values are sealed with a new key; back up {config.data_dir / 'secret.key'}")
+        with output.progress("sealing everything anew"):
+            count = resealing.rotate(engine, config.data_dir, forget_old)
+    key = config.data_dir / "secret.key"
+    output.show({"values": count, "key": str(key)}, [f"{count} values are sealed with a new key; back up {key}"])

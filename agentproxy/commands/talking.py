@@ -6,10 +6,11 @@ import sys
 from typing import Any
 
 import click
+import msgspec
 
 from agentproxy.client import Client, Refused
 from agentproxy.commands import output
-from agentproxy.commands.connection import find, talks
+from agentproxy.commands.connection import find, session_argument, talks
 from agentproxy.commands.following import Answer
 
 
@@ -21,7 +22,7 @@ def _text(message: str | None) -> str:
 
 
 @click.command()
-@click.argument("session")
+@session_argument
 @click.argument("message", required=False)
 @click.option("--wait", type=click.Choice(["delivered", "answered"]), help="Wait for the outcome.")
 @click.option("--interrupt", is_flag=True, help="Interrupt the agent instead of waiting for the end of its turn.")
@@ -36,7 +37,7 @@ def send(client: Client, session: str, message: str | None, wait: str | None, in
 
 
 @click.command()
-@click.argument("session")
+@session_argument
 @click.argument("message", required=False)
 @talks
 def ask(client: Client, session: str, message: str | None) -> None:
@@ -50,13 +51,16 @@ def ask(client: Client, session: str, message: str | None) -> None:
 
 
 @click.command()
-@click.argument("session")
+@session_argument
 @talks
 def chat(client: Client, session: str) -> None:
     """Talk with the agent: each line is a message, answers appear as they are written.
 
-    Ctrl-C interrupts the agent while it works and leaves the chat otherwise; Ctrl-D leaves. The session goes on.
+    Ctrl-C interrupts the agent while it works and leaves the chat otherwise; Ctrl-D leaves. The session goes on. What the agent
+    asks leave for is asked here. With --json each answer is a delivery on a line.
     """
+    if sys.stdin.isatty():
+        import readline  # noqa: F401 - lines can then be edited and called back
     session_id = find(client, session)
     click.echo(f"Talking to {client.get(session_id).agent}. Ctrl-C interrupts, Ctrl-D leaves.", err=True)
     while True:
@@ -71,18 +75,33 @@ def chat(client: Client, session: str) -> None:
 
 def _turn(client: Client, session_id: str, line: str) -> None:
     """Send one line and print the answer while it grows."""
-    answer = Answer(client, session_id)
+    if output.is_json():
+        click.echo(msgspec.json.encode(client.send(session_id, line, wait="answered")))
+        return
+    answer = Answer(client, session_id, lambda approval_id: _decide(client, session_id, approval_id))
     try:
         answer.print_to_end(client.send(session_id, line))
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, click.Abort):
         client.interrupt(session_id)
         click.echo("\n(interrupted)", err=True)
     except Refused as refused:
         output.refused(refused)
 
 
+def _decide(client: Client, session_id: str, approval_id: str) -> None:
+    """Ask what to answer to an approval, and answer it."""
+    for approval in client.approvals(session_id):
+        if approval.approval_id != approval_id:
+            continue
+        names = [choice.name for choice in approval.choices] or ["allow", "deny"]
+        click.secho(f"\nThe agent asks leave: {approval.subject or approval.prompt}", fg="yellow", err=True)
+        for choice in approval.choices:
+            click.echo(f"  {choice.name}: {choice.label}", err=True)
+        client.approve(approval_id, click.prompt("answer", type=click.Choice(names), err=True))
+
+
 @click.command()
-@click.argument("session")
+@session_argument
 @click.option("-q", "--search", "q", help="Only messages with these words.")
 @talks
 def messages(client: Client, session: str, q: str | None) -> None:
@@ -93,7 +112,7 @@ def messages(client: Client, session: str, q: str | None) -> None:
 
 
 @click.command()
-@click.argument("session")
+@session_argument
 @click.option("-f", "--format", "form", type=click.Choice(["json", "markdown"]), default="markdown", show_default=True)
 @click.option("-o", "--output", "file", type=click.File("wb"), default="-", help="File instead of stdout.")
 @talks

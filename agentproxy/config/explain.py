@@ -22,12 +22,24 @@ def explain(loaded: Loaded, *, everything: bool) -> str:
     """
     origin = str(loaded.path) if loaded.path else "no file; defaults and the environment"
     lines = [f"# {origin}"]
-    for path, entry in leaves_of(Config).items():
-        source = loaded.sources[path]
-        if everything or source != "default":
-            value = masked(value_at(loaded.config, path), secret=entry.meaning.secret)
-            lines.append(f"{path}: {json.dumps(value, ensure_ascii=False)}  # {source}")
+    for path, found in effective(loaded, everything=everything).items():
+        lines.append(f"{path}: {json.dumps(found['value'], ensure_ascii=False)}  # {found['source']}")
     return "\n".join(lines) + "\n"
+
+
+def effective(loaded: Loaded, *, everything: bool) -> dict[str, dict[str, Any]]:
+    """Return the ``value`` and the ``source`` of each option by its dotted path; secrets are masked.
+
+    :param everything: with the options that have their default too.
+    """
+    return {
+        path: {
+            "value": masked(value_at(loaded.config, path), secret=entry.meaning.secret),
+            "source": loaded.sources[path],
+        }
+        for path, entry in leaves_of(Config).items()
+        if everything or loaded.sources[path] != "default"
+    }
 
 
 def value_at(config: Config, path: str) -> Any:

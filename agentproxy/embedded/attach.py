@@ -12,13 +12,13 @@ import socket
 import sys
 import termios
 import tty
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 from twisted.internet.endpoints import TCP4ClientEndpoint, UNIXClientEndpoint
-from twisted.internet.error import ConnectError
 from twisted.internet.protocol import Protocol
 from twisted.internet.threads import deferToThread
 
@@ -84,20 +84,32 @@ class _Connection(http.client.HTTPConnection):
             super().connect()
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the terminal is.
+
+    :param endpoint: what to connect to.
+    :param url: of the WebSocket, ``ws:`` or ``wss:``.
+    :param headers: sent with the handshake.
+    :param resize: gives the agent's terminal a width and a height in cells; blocks. None leaves its size alone.
+    """
+
+    endpoint: Any
+    url: str
+    headers: Mapping[str, str]
+    resize: Callable[[int, int], None] | None = None
+
+
 class Attachment:
     """One attached terminal, from the first byte to the last.
 
-    :param settings: what :func:`agentproxy.embedded.flags.parse` returned for ``attach``.
-    :raises ValueError: a setting cannot be used.
+    :param leave: the key that leaves.
+    :ivar shown: whether the terminal was ever shown; ``why`` it ended, and with which ``status``.
     """
 
-    def __init__(self, reactor: Any, settings: argparse.Namespace) -> None:
-        self._reactor, self._settings = reactor, settings
-        self._leave = key_of(settings.detach_key)
-        self._host, self._port = ("localhost", 80) if settings.unix_socket else address(settings.url)
-        self._headers = {}
-        if settings.door_file:
-            self._headers[DOOR] = Path(settings.door_file).read_text(encoding="utf-8").strip()
+    def __init__(self, reactor: Any, place: Place, leave: bytes) -> None:
+        self._reactor, self._place, self._leave = reactor, place, leave
+        self.shown = False
         self.why = "detached"
         self.status = 0
         self._socket: Any = None
@@ -119,43 +131,33 @@ class Attachment:
                 attachment.end(reason or "the connection was lost", 0 if code == 1000 else 1)
 
         factory: Any = wire.WebSocketClientFactory(
-            f"ws://{self._host}:{self._port}/terminal", headers=self._headers, reactor=self._reactor
+            self._place.url, headers=dict(self._place.headers), reactor=self._reactor
         )
         factory.protocol = Shown
-        if self._settings.unix_socket:
-            endpoint: Any = UNIXClientEndpoint(self._reactor, self._settings.unix_socket)
-        else:
-            endpoint = TCP4ClientEndpoint(self._reactor, self._host, self._port, timeout=10)
-        endpoint.connect(factory).addErrback(self._failed)
+        self._place.endpoint.connect(factory).addErrback(self._failed)
 
     def _failed(self, failure: Any) -> None:
-        failure.trap(ConnectError, OSError)
         self.end(f"nobody answers there: {failure.getErrorMessage()}", 1)
 
     def opened(self, shown: Any) -> None:
         """Pass keys on from now on."""
         from twisted.internet.stdio import StandardIO
 
-        self._socket = shown
+        self._socket, self.shown = shown, True
         StandardIO(
             _Keys(self._leave, lambda keys: shown.sendMessage(keys, isBinary=True), self._detach), reactor=self._reactor
         )
-        if self._settings.resize:
-            self.resize()
-            signal.signal(signal.SIGWINCH, lambda *_args: self._reactor.callFromThread(self.resize))
+        if self._place.resize is not None:
+            self._resize(self._place.resize)
+            signal.signal(
+                signal.SIGWINCH, lambda *_args: self._reactor.callFromThread(self._resize, self._place.resize)
+            )
 
-    def resize(self) -> None:
+    def _resize(self, resize: Callable[[int, int], None]) -> None:
         """Give the agent's terminal the size of this one."""
         columns, lines = shutil.get_terminal_size()
-        done = deferToThread(self._post_size, max(10, columns), max(10, lines))
+        done = deferToThread(resize, max(10, columns), max(10, lines))
         done.addErrback(lambda failure: self.end(f"the size cannot be changed: {failure.getErrorMessage()}", 1))
-
-    def _post_size(self, width: int, height: int) -> None:
-        connection = _Connection(self._host, self._port, self._settings.unix_socket)
-        body = json.dumps({"width": width, "height": height})
-        connection.request("POST", "/resize", body, {"Content-Type": "application/json", **self._headers})
-        connection.getresponse().read()
-        connection.close()
 
     def _detach(self) -> None:
         self.end("detached", 0)
@@ -185,20 +187,48 @@ def raw_terminal() -> Iterator[None]:
         termios.tcsetattr(0, termios.TCSADRAIN, before)
 
 
-def attach(settings: argparse.Namespace) -> int:
-    """Attach until the key that leaves, or the end of the agent; return the exit status."""
-    from twisted.internet import reactor as installed
-
-    reactor: Any = installed
-    try:
-        attachment = Attachment(reactor, settings)
-    except (ValueError, OSError) as wrong:
-        sys.stderr.write(f"{wrong}\n")
-        return 1
+def run(place: Place, leave: bytes, reactor: Any) -> Attachment:
+    """Attach until the key that leaves, or the end of the agent; runs the reactor, which can be done once in a process."""
+    attachment = Attachment(reactor, place, leave)
     reactor.callWhenRunning(attachment.start)
     with raw_terminal():
         reactor.run()
-    sys.stdout.write("\x1b[?1049l\x1b[m\r\n")
-    sys.stdout.flush()
+    if attachment.shown:
+        sys.stdout.write("\x1b[?1049l\x1b[m\r\n")
+        sys.stdout.flush()
+    return attachment
+
+
+def _place_of(settings: argparse.Namespace, reactor: Any) -> Place:
+    """Return where an agent server's own terminal is.
+
+    :param settings: what :func:`agentproxy.embedded.flags.parse` returned for ``attach``.
+    :raises ValueError, OSError: a setting cannot be used.
+    """
+    path = settings.unix_socket
+    host, port = ("localhost", 80) if path else address(settings.url)
+    headers = {DOOR: Path(settings.door_file).read_text(encoding="utf-8").strip()} if settings.door_file else {}
+
+    def resize(width: int, height: int) -> None:
+        connection = _Connection(host, port, path)
+        body = json.dumps({"width": width, "height": height})
+        connection.request("POST", "/resize", body, {"Content-Type": "application/json", **headers})
+        connection.getresponse().read()
+        connection.close()
+
+    endpoint = UNIXClientEndpoint(reactor, path) if path else TCP4ClientEndpoint(reactor, host, port, timeout=10)
+    return Place(endpoint, f"ws://{host}:{port}/terminal", headers, resize if settings.resize else None)
+
+
+def attach(settings: argparse.Namespace) -> int:
+    """Attach until the key that leaves, or the end of the agent; return the exit status."""
+    from twisted.internet import reactor
+
+    try:
+        place, leave = _place_of(settings, reactor), key_of(settings.detach_key)
+    except (ValueError, OSError) as wrong:
+        sys.stderr.write(f"{wrong}\n")
+        return 1
+    attachment = run(place, leave, reactor)
     sys.stderr.write(f"{attachment.why}\n")
     return attachment.status

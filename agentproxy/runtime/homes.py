@@ -87,14 +87,21 @@ class Homes:
                     raise NotADirectoryError(20, "HOME is a symbolic link", str(home))
                 for file in files:
                     if file.when is None or facts.get(file.when):
-                        self._put(home, file, facts)
+                        self.put(home, file.path, file.format, fill(file.content, facts))
         except OSError as error:
             sentence = f"HOME cannot be prepared: {error.strerror or error} ({error.filename or home})"
             raise StepFailed("home", sentence, unavailable=True) from error
 
-    def _put(self, home: Path, file: HomeFile, facts: Mapping[str, str]) -> None:
-        """Put one file; directories are gone through by descriptor, for an agent of the same user may change them meanwhile."""
-        *outer, name = Path(file.path).parts
+    def put(self, home: Path, path: str, form: str, content: Mapping[str, Any]) -> bool:
+        """Merge content into a file of a HOME; blocks. Return whether it could be: a link and a file of another form stay.
+
+        Directories are gone through by descriptor, for an agent of the same user may change them meanwhile.
+
+        :param path: relative to HOME.
+        :param form: ``json`` or ``toml``.
+        :raises OSError: it cannot be read or written.
+        """
+        *outer, name = Path(path).parts
         with ExitStack() as opened:
             try:
                 place = enter(home, outer, opened, make=True)
@@ -102,15 +109,16 @@ class Homes:
             except OSError as error:
                 if error.errno not in (errno.ELOOP, errno.ENOTDIR, errno.EINVAL, errno.EISDIR, errno.ENXIO):
                     raise
-                self._log.warn("{file} in a HOME is a link or no file and is left as it is", file=file.path)
-                return
+                self._log.warn("{file} in a HOME is a link or no file and is left as it is", file=path)
+                return False
             try:
-                after = merged(file.format, before, fill(file.content, facts))
+                after = merged(form, before, content)
             except (ValueError, RecursionError):
-                self._log.warn("{file} in a HOME is not {form} and is left as it is", file=file.path, form=file.format)
-                return
+                self._log.warn("{file} in a HOME is not {form} and is left as it is", file=path, form=form)
+                return False
             if after != before:
                 replace_plain(name, place, after.encode("utf-8", "surrogateescape"))
+            return True
 
 
 def _text(name: str, place: int) -> str:
