@@ -182,11 +182,11 @@ class Adopter:
     async def _known(self, one: Incarnation) -> Known:
         """Return what the journal has of this life already."""
         known = Known()
-        page = await self._store.messages(one.session_id, -1, PAGE)
+        page = await self._store.messages_of_life(one.session_id, one.number, -1, PAGE)
         while page:
             known.messages.update({message.id: message for message in page})
             more = len(page) == PAGE
-            page = await self._store.messages(one.session_id, page[-1].id, PAGE) if more else []
+            page = await self._store.messages_of_life(one.session_id, one.number, page[-1].id, PAGE) if more else []
         told = await self._store.events(one.session_id, 0, PAGE, ("agent.error",))
         while told:
             fresh = [event for event in told if event.time >= one.created_at]

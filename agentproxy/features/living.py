@@ -10,13 +10,14 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from agentproxy.agents.driver import AgentServerDriver
 from agentproxy.errors import Refusal
 from agentproxy.features.observing import Known, Observer
+from agentproxy.features.recording import Recorder
 from agentproxy.model.backend import Backend
 from agentproxy.model.event import NewEvent
 from agentproxy.model.message import Message
@@ -92,10 +93,9 @@ class LivingSession:
         self._make_driver = make_driver
         self._make_observer = make_observer
         self._on_ended = on_ended
-        self._writes = DeferredLock()
+        self._recorder = Recorder(store, session.id, session.incarnation)
         self._decided: list[Deferred[None]] = []
         self._over: list[Deferred[None]] = []
-        self._batch: list[NewEvent] = []
 
     # -- commands
 
@@ -151,13 +151,15 @@ class LivingSession:
     async def about_to_exec(self, incarnation: Incarnation) -> None:
         """Commit what is needed to find the incarnation again."""
         self._mark_log("exec")
-        await self._in_order(self._store.add_incarnation(incarnation))
+        await self._recorder.commit(lambda: self._store.add_incarnation(incarnation))
 
     async def executed(self, incarnation: Incarnation) -> None:
         """Commit the process of the incarnation."""
         self.incarnation = incarnation
         changes = {"pid": incarnation.pid, "start_ticks": incarnation.start_ticks, "cgroup": incarnation.cgroup}
-        await self._in_order(self._store.change_incarnation(incarnation.session_id, incarnation.number, changes))
+        await self._recorder.commit(
+            lambda: self._store.change_incarnation(incarnation.session_id, incarnation.number, changes)
+        )
 
     def adopted(self, backend: Backend) -> None:
         """Go on with the agent server that an earlier server started."""
@@ -173,8 +175,7 @@ class LivingSession:
     def stopping(self, ending: Ending) -> None:
         """Commit why it is ended, so that a server that starts after a crash can say it."""
         if self.incarnation is not None:
-            number = self.incarnation.number
-            self._background(self._store.change_incarnation(self.record.id, number, {"ending": ending}))
+            self._recorder.life({"ending": ending})
 
     async def let_go(self) -> None:
         """Leave the agent server running and stop observing it; return when everything is written.
@@ -251,15 +252,14 @@ class LivingSession:
         """Record the end and stop observing."""
         self.agent_status = None
         self._stop_observing()
-        self._settle_messages()
+        self._recorder.settle()
         self._mark_log("ended")
         now = datetime.now(UTC)
         facts = {"step": None, **ending.facts(), "sentence": ending.sentence}
         self.change({"phase": Phase.ENDED, "ending": ending, "ended_at": now}, "session.ended", facts)
         if ending.reason in (EndReason.FAILED, EndReason.EXITED):
             self._log_end(ending)
-        number = self.record.incarnation
-        self._background(self._store.change_incarnation(self.record.id, number, {"ended_at": now, "ending": ending}))
+        self._recorder.life({"ended_at": now, "ending": ending})
         if self._telling_first is None and self.first_message.get("outcome") == "waiting":
             self.tell_first_message("undeliverable", "the session ended before its agent was ready")
         self._settle()
@@ -289,7 +289,7 @@ class LivingSession:
         if self.companion is not None:
             self.companion.status_changed(status)
         if status is AgentStatus.STABLE:
-            self._settle_messages()
+            self._recorder.settle()
         if news:
             self.tell("agent.status", {"status": status.value})
 
@@ -298,17 +298,13 @@ class LivingSession:
         if self.companion is not None:
             self.companion.message_changed(message)
         if message.role == "user":
-            self._settle_messages()
-        self._background(self._store.put_messages(self.record.id, [message], incarnation=self.record.incarnation))
+            self._recorder.settle()
+        self._recorder.revise(message)
 
     def requests_changed(self) -> None:
         """Pass on what the agent asks over its protocol."""
         if self.companion is not None:
             self.companion.requests_changed()
-
-    def _settle_messages(self) -> None:
-        """Write the agent's messages into the journal as they stand."""
-        self._background(self._store.settle_messages(self.record.id, self.record.incarnation))
 
     def _mark_log(self, at: str) -> None:
         """Write into the journal where the log stands."""
@@ -350,31 +346,40 @@ class LivingSession:
         for one in waiting:
             one.callback(None)
 
-    def change(self, changes: Mapping[str, Any], kind: str, facts: Mapping[str, Any]) -> Deferred[Any]:
+    def change(self, changes: Mapping[str, Any], kind: str, facts: Mapping[str, Any]) -> None:
         """Change the record, now in memory and in order in the store, with an event that says so."""
         changed = {**changes, "updated_at": datetime.now(UTC)}
         self.record = replace(self.record, **changed)
+        self._recorder.change(changed, NewEvent(self.record.id, kind, changed["updated_at"], dict(facts)))
+
+    async def change_for(self, changes: Mapping[str, Any], kind: str, facts: Mapping[str, Any]) -> None:
+        """Change the record as somebody asked for: in memory when it is committed.
+
+        :raises Refusal: STORE_UNAVAILABLE; nothing has changed.
+        """
+        changed = {**changes, "updated_at": datetime.now(UTC)}
         event = NewEvent(self.record.id, kind, changed["updated_at"], dict(facts))
-        return self._background(self._store.change_session(self.record.id, changed, [event]))
+        await self._recorder.commit(lambda: self._store.change_session(self.record.id, changed, [event]))
+        self.record = replace(self.record, **changed)
 
     def tell(self, kind: str, facts: Mapping[str, Any]) -> None:
-        """Append an event of this session; those that wait for the same write before them are written together."""
-        event = NewEvent(self.record.id, kind, datetime.now(UTC), dict(facts))
-        if self._batch:
-            self._batch.append(event)
-            return
-        batch = [event]
-        self._background(self._append(batch))
-        self._batch = batch  # empty when it is being written already
+        """Append an event of this session."""
+        self._recorder.tell(kind, facts)
 
-    async def _append(self, batch: list[NewEvent]) -> None:
-        events = batch.copy()
-        batch.clear()
-        await self._store.append(events)
+    def written(self) -> Deferred[None]:
+        """Return a Deferred that fires when everything reported so far has been written, or waits for the store."""
+        return self._recorder.tried()
 
-    def written(self) -> Deferred[Any]:
-        """Return a Deferred that fires when everything reported so far has been written."""
-        return self._writes.run(lambda: None)
+    def committed(self) -> Deferred[None]:
+        """Return a Deferred that fires when everything reported so far is in the store."""
+        return self._recorder.committed()
+
+    def check_committed(self) -> None:
+        """Refuse while something that was reported is not in the store.
+
+        :raises Refusal: STORE_UNAVAILABLE.
+        """
+        self._recorder.check()
 
     def _later(self, work: Coroutine[Any, Any, Any], what: str) -> None:
         Deferred.fromCoroutine(work).addErrback(
@@ -382,14 +387,3 @@ class LivingSession:
                 "Could not {what} session {session}", failure, what=what, session=self.record.id
             )
         )
-
-    async def _in_order(self, write: Any) -> Any:
-        self._batch = []
-        return await self._writes.run(lambda: Deferred.fromCoroutine(write))
-
-    def _background(self, write: Any) -> Deferred[Any]:
-        done = Deferred.fromCoroutine(self._in_order(write))
-        done.addErrback(
-            lambda failure: log.failure("Session {session} could not be recorded", failure, session=self.record.id)
-        )
-        return done

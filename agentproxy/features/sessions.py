@@ -215,7 +215,7 @@ class Sessions:
         """
         self._living.pop(living.record.id, None)
         self._unwritten[living.record.id] = living
-        living.written().addCallback(lambda _none: self._forget_unwritten(living))
+        living.committed().addCallback(lambda _none: self._forget_unwritten(living))
         self._ended[living.record.id] = living.record
         while len(self._ended) > 10_000:
             self._ended.pop(next(iter(self._ended)))
@@ -230,7 +230,7 @@ class Sessions:
     async def _without_resume(self, principal: Principal, living: LivingSession) -> None:
         """Start the next incarnation of a session whose agent had nothing to continue."""
         session_id = living.record.id
-        await living.written()
+        await living.committed()
         if session_id in self._living or (await self._record(session_id)).deleted_at is not None:
             return
         facts = {"reason": "the agent could not continue its conversation; it begins a new one"}
@@ -335,7 +335,7 @@ class Sessions:
         tags.check(changes.get("annotations", {}), "$.annotations", "an annotation")
         living = self._living.get(session_id)
         if living is not None:
-            await living.change(changes, "session.changed", {"fields": sorted(changes)})
+            await living.change_for(changes, "session.changed", {"fields": sorted(changes)})
             return self._show(living.record)
         events = [NewEvent(session_id, "session.changed", datetime.now(UTC), {"fields": sorted(changes)})]
         changed, _events = await self._store.change_session(
@@ -414,10 +414,17 @@ class Sessions:
         await self._recipes.clear(session_id)
 
     async def _end(self, session_id: str, sentence: str) -> None:
+        """End a session's agent server, if it has one, and return when that is committed.
+
+        :raises Refusal: STORE_UNAVAILABLE, it has ended and that is not committed yet.
+        """
         living = self._living.get(session_id)
         if living is not None:
             await living.stop(EndReason.STOPPED, sentence)
-            await living.written()
+        ended = living or self._unwritten.get(session_id)
+        if ended is not None:
+            await ended.written()
+            ended.check_committed()
 
     async def interrupt(self, principal: Principal, session_id: str) -> None:
         """Press the agent's own interrupt keys.

@@ -63,6 +63,7 @@ class Store:
         self._listeners: list[Listener] = []
         self._revised: list[Callable[[str], None]] = []
         self._took: Callable[[float], None] = lambda _seconds: None
+        self._hopeful: list[Callable[[], None]] = []
         self._writer: Writer | None = None
         self._pool: ThreadPool | None = None
         self._reading: Engine | None = None
@@ -83,7 +84,9 @@ class Store:
             writing.dispose()
             await self.close()
             raise
-        self._writer = Writer(self._reactor, writing, self._committed, lambda seconds: self._took(seconds))
+        self._writer = Writer(
+            self._reactor, writing, self._committed, self._recovered, lambda seconds: self._took(seconds)
+        )
         self._writer.start()
 
     def _prepare(self, writing: Engine) -> None:
@@ -138,6 +141,18 @@ class Store:
         """
         self._revised.append(listener)
         return lambda: self._revised.remove(listener) if listener in self._revised else None
+
+    def on_recovery(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """Tell *listener* each time that writing works again; must not fail.
+
+        :returns: what ends it; twice does no harm.
+        """
+        self._hopeful.append(listener)
+        return lambda: self._hopeful.remove(listener) if listener in self._hopeful else None
+
+    def _recovered(self) -> None:
+        for listener in tuple(self._hopeful):
+            listener()
 
     def _committed(self, events: Sequence[Event]) -> None:
         for listener in tuple(self._listeners):
@@ -234,6 +249,12 @@ class Store:
         :param kinds: only these; empty means all.
         """
         return await self._read(lambda connection: journal.read(connection, session_id, after, limit, kinds))
+
+    async def next_events(
+        self, session_id: str | None, after: int, limit: int, kinds: Sequence[str] = ()
+    ) -> journal.Read:
+        """Return the next page for a reader with the cursor *after*, and whether retention has overtaken it."""
+        return await self._read(lambda connection: journal.read_on(connection, session_id, after, limit, kinds))
 
     async def last_event_number(self, session_id: str | None = None) -> int:
         """Return the number of the last event of a session, or of the whole server; 0 when there is none."""

@@ -90,6 +90,30 @@ def read(
     return [event_of(row) for row in connection.execute(wanted)]
 
 
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A page of the journal, and where it stands.
+
+    :param upto: everything up to this number that was wanted is in ``events``.
+    :param removed: the highest number that retention removed from what was read.
+    """
+
+    events: list[Event]
+    upto: int
+    removed: int
+
+
+def read_on(connection: Connection, session_id: str | None, after: int, limit: int, kinds: Sequence[str] = ()) -> Read:
+    """Return the next page for a reader with the cursor *after*.
+
+    The order of the three looks counts: what is committed between them makes the answer careful, never wrong.
+    """
+    last = last_number(connection, None)
+    found = read(connection, session_id, after, limit, kinds)
+    upto = found[-1].number if len(found) == limit else max(last, after, found[-1].number if found else 0)
+    return Read(found, upto, last_removed(connection, session_id))
+
+
 def last_number(connection: Connection, session_id: str | None) -> int:
     """Return the number of the last event of a session, or of the whole server; 0 when there is none."""
     if session_id is None:

@@ -15,6 +15,9 @@ _SENTENCES = {
     "disk is full": "the disk is full",
     "readonly": "the disk or the database file is read-only",
     "is locked": "another program holds the lock of the database",
+    "due to lock timeout": "another program, such as a second agentproxy, holds the lock of the database",
+    "no space left": "the disk is full",
+    "read-only transaction": "the database is read-only",
     "malformed": "the database file is damaged",
     "not a database": "the database file is damaged (it is not an SQLite database)",
     "disk i/o error": "the disk reports an I/O error",
@@ -25,7 +28,7 @@ _SENTENCES = {
 def sentence(error: BaseException) -> str:
     """Return why the database failed, in words, with the driver's own text for what we do not know."""
     original = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
-    text = str(original).strip() or type(original).__name__
+    text = " ".join(str(original).split()) or type(original).__name__
     return next((words for mark, words in _SENTENCES.items() if mark in text.lower()), text)
 
 

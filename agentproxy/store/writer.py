@@ -54,6 +54,7 @@ class Writer:
 
     :param committed: told on the reactor thread of each group's events, in order of number, after its commit and
         before the requests of the group are answered.
+    :param recovered: told on the reactor thread when writing works again, after those were answered for whom it failed.
     :param took: told, on the writing thread, how many seconds each transaction took; one that failed too.
     :ivar trouble: why writing fails now, or None.
     """
@@ -65,11 +66,13 @@ class Writer:
         reactor: IReactorFromThreads,
         engine: Engine,
         committed: Callable[[Sequence[Event]], None],
+        recovered: Callable[[], None],
         took: Callable[[float], None] = lambda _seconds: None,
     ) -> None:
         self._reactor = reactor
         self._engine = engine
         self._committed = committed
+        self._recovered = recovered
         self._took = took
         self._waiting: deque[_Request] = deque()
         self._changed = threading.Condition()
@@ -150,6 +153,7 @@ class Writer:
             self.log.error("The store cannot be written: {trouble}. Agents go on running.", trouble=trouble)
         elif self.trouble and not trouble:
             self.log.info("The store can be written again.")
+            self._reactor.callFromThread(self._recovered)
         self.trouble = trouble
 
     def _answer(self, outcomes: Sequence[_Outcome], events: Sequence[Event]) -> None:

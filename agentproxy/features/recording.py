@@ -1,0 +1,220 @@
+"""The writes of one living session: in order, one after the other, and none forgotten while the store fails.
+
+What the server itself has to record (phases, steps, what was said) is not lost with a full disk: it is kept, small, and
+written when the store can be written again. What a caller asked for is refused instead, and changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from twisted.internet.defer import Deferred, DeferredLock
+from twisted.logger import Logger
+
+from agentproxy.errors import STORE_UNAVAILABLE, Refusal
+from agentproxy.model.event import NewEvent
+from agentproxy.model.message import Message
+from agentproxy.store import Store
+
+log = Logger()
+T = TypeVar("T")
+
+EVENTS_OWED = 1000
+"""Events of one session that are kept while the store fails; beyond that the oldest are given up."""
+
+
+@dataclass(slots=True)
+class Owed:
+    """What the store does not have yet: the latest of each thing, however long it fails.
+
+    :param changes: fields of the session.
+    :param revisions: the latest of each message, by its id.
+    :param life: fields of the incarnation.
+    :param settled: whether the messages stand as they are.
+    """
+
+    changes: dict[str, Any] = field(default_factory=dict)
+    events: deque[NewEvent] = field(default_factory=lambda: deque(maxlen=EVENTS_OWED))
+    revisions: dict[int, Message] = field(default_factory=dict)
+    life: dict[str, Any] = field(default_factory=dict)
+    settled: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.changes or self.events or self.revisions or self.life or self.settled)
+
+
+class Recorder:
+    """Writes for one incarnation of one session.
+
+    :param incarnation: its number.
+    """
+
+    def __init__(self, store: Store, session_id: str, incarnation: int) -> None:
+        self._store, self._session_id, self._incarnation = store, session_id, incarnation
+        self._writes = DeferredLock()
+        self._batch: list[NewEvent] = []
+        self._owed = Owed()
+        self._forget_recovery: Callable[[], None] | None = None
+        self._paid: list[Deferred[None]] = []
+
+    # -- what the server records
+
+    def change(self, changes: Mapping[str, Any], event: NewEvent) -> None:
+        """Change fields of the session, with the event that says so."""
+
+        def owe() -> None:
+            self._owed.changes.update(changes)
+            self._owed.events.append(event)
+
+        self._background(lambda: self._store.change_session(self._session_id, changes, [event]), owe)
+
+    def tell(self, kind: str, facts: Mapping[str, Any]) -> None:
+        """Append an event; those that wait for the same write before them are written together."""
+        event = NewEvent(self._session_id, kind, datetime.now(UTC), dict(facts))
+        if self._batch:
+            self._batch.append(event)
+            return
+        batch, taken = [event], list[NewEvent]()
+
+        def take() -> list[NewEvent]:
+            taken.extend(batch)
+            batch.clear()
+            return taken
+
+        self._background(lambda: self._store.append(take()), lambda: self._owed.events.extend(take()))
+        self._batch = batch  # empty when it is being written already
+
+    def revise(self, message: Message) -> None:
+        """Keep the latest revision of a message."""
+
+        def owe() -> None:
+            self._owed.revisions[message.id] = message
+            self._owed.settled = False
+
+        self._background(lambda: self._put([message]), owe)
+
+    def settle(self) -> None:
+        """Write the agent's messages into the journal as they stand."""
+
+        def owe() -> None:
+            self._owed.settled = True
+
+        self._background(self._settle, owe)
+
+    def life(self, changes: Mapping[str, Any]) -> None:
+        """Change fields of the incarnation."""
+        self._background(lambda: self._change_life(changes), lambda: self._owed.life.update(changes))
+
+    # -- what somebody waits for
+
+    async def commit(self, write: Callable[[], Awaitable[T]]) -> T:
+        """Write in order and return when it is committed.
+
+        :raises Refusal: STORE_UNAVAILABLE; nothing is kept for later.
+        """
+        self._batch = []
+        return await self._writes.run(lambda: Deferred.fromCoroutine(_awaited(write)))
+
+    def tried(self) -> Deferred[None]:
+        """Return a Deferred that fires when everything reported so far has been written, or is owed."""
+        return self._writes.run(lambda: None)
+
+    def committed(self) -> Deferred[None]:
+        """Return a Deferred that fires when everything reported so far is in the store, however long that takes."""
+        done: Deferred[None] = Deferred()
+
+        def look(_none: None) -> None:
+            if self._owed:
+                self._paid.append(done)
+            else:
+                done.callback(None)
+
+        self.tried().addCallback(look)
+        return done
+
+    def check(self) -> None:
+        """Refuse while something that was reported is not in the store.
+
+        :raises Refusal: STORE_UNAVAILABLE.
+        """
+        if self._owed:
+            raise Refusal(STORE_UNAVAILABLE, self._store.healthy() or "it is being caught up", self._session_id)
+
+    # -- steps
+
+    def _background(self, write: Callable[[], Coroutine[Any, Any, Any]], owe: Callable[[], None]) -> None:
+        self._batch = []
+        done = self._writes.run(lambda: Deferred.fromCoroutine(self._written(write, owe)))
+        done.addErrback(
+            lambda failure: log.failure("Session {session} could not be recorded", failure, session=self._session_id)
+        )
+
+    async def _written(self, write: Callable[[], Coroutine[Any, Any, Any]], owe: Callable[[], None]) -> None:
+        if self._owed:  # in order: what is owed comes first
+            owe()
+            return
+        try:
+            await write()
+        except Refusal as refusal:
+            if refusal.kind is not STORE_UNAVAILABLE:
+                raise
+            owe()
+            self._await_recovery(refusal)
+
+    def _await_recovery(self, refusal: Refusal) -> None:
+        log.warn("Session {session} cannot be recorded now, it will be: {why}",
+                 session=self._session_id, why=refusal.details)  # fmt: skip
+        if self._forget_recovery is None:
+            self._forget_recovery = self._store.on_recovery(self._recovered)
+
+    def _recovered(self) -> None:
+        self._writes.run(lambda: Deferred.fromCoroutine(self._pay())).addErrback(
+            lambda failure: log.failure("Session {session} could not be caught up", failure, session=self._session_id)
+        )
+
+    async def _pay(self) -> None:
+        """Write what is owed, as far as the store goes."""
+        owed = self._owed
+        try:
+            if owed.changes:
+                await self._store.change_session(self._session_id, owed.changes, list(owed.events))
+            else:
+                await self._store.append(list(owed.events))
+            owed.changes = {}
+            owed.events.clear()
+            await self._put([message for _id, message in sorted(owed.revisions.items())])
+            owed.revisions = {}
+            if owed.settled:
+                await self._settle()
+                owed.settled = False
+            if owed.life:
+                await self._change_life(owed.life)
+                owed.life = {}
+        except Refusal as refusal:
+            if refusal.kind is not STORE_UNAVAILABLE:
+                raise
+            return  # until the next recovery
+        if self._forget_recovery is not None:
+            self._forget_recovery()
+            self._forget_recovery = None
+        paid, self._paid = self._paid, []
+        for one in paid:
+            one.callback(None)
+
+    async def _put(self, messages: list[Message]) -> None:
+        if messages:
+            await self._store.put_messages(self._session_id, messages, incarnation=self._incarnation)
+
+    async def _settle(self) -> None:
+        await self._store.settle_messages(self._session_id, self._incarnation)
+
+    async def _change_life(self, changes: Mapping[str, Any]) -> None:
+        await self._store.change_incarnation(self._session_id, self._incarnation, changes)
+
+
+async def _awaited(write: Callable[[], Awaitable[T]]) -> T:
+    return await write()
