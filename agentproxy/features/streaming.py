@@ -2,13 +2,13 @@
 
 A reader that has caught up is handed what is committed; one that is behind (new, slow, or paused) holds nothing in memory:
 it is caught up from the store, a page at a time. Each event comes once and in order, however often a reader changes between the
-two. A reader sees what its caller may read; it ends when its session is deleted, when the caller loses access, and when the
-server stops.
+two. One that retention overtakes gets a ``resync`` and goes on from there. A reader sees what its caller may read; it ends
+when its session is deleted, when the caller loses access, and when the server stops.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,6 +19,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from agentproxy.errors import Refusal
+from agentproxy.features.beginning import Beginning
 from agentproxy.features.sessions import Sessions
 from agentproxy.model import permission
 from agentproxy.model.event import SESSION_DELETED, Event
@@ -46,6 +47,10 @@ class Wanted:
     kinds: frozenset[str] = frozenset()
 
 
+Resume = Callable[[int], Awaitable[Beginning]]
+"""Returns where a reader with this cursor goes on."""
+
+
 class Sink(Protocol):
     """Who is told what a feed reads."""
 
@@ -68,13 +73,20 @@ class Feed:
     :ivar cursor: the number up to which everything was told or is not wanted.
     """
 
-    __slots__ = ("_behind", "_closed", "_deleted", "_home", "_may", "_missed", "_page", "_paused", "_reading", "_sink",
-                 "_told", "_version", "caller", "cursor", "wanted")  # fmt: skip
+    __slots__ = ("_behind", "_closed", "_deleted", "_home", "_may", "_missed", "_page", "_paused", "_reading", "_resume",
+                 "_sink", "_told", "_version", "caller", "cursor", "wanted")  # fmt: skip
 
     def __init__(
-        self, home: Streams, caller: Principal, wanted: Wanted, cursor: int, sink: Sink, page: int = PAGE
+        self,
+        home: Streams,
+        caller: Principal,
+        wanted: Wanted,
+        cursor: int,
+        sink: Sink,
+        page: int = PAGE,
+        resume: Resume | None = None,
     ) -> None:
-        self._home, self._sink, self._page = home, sink, page
+        self._home, self._sink, self._page, self._resume = home, sink, page, resume
         self.caller, self.wanted, self.cursor = caller, wanted, cursor
         everything = wanted.session_id is not None or permission.may(caller, "session.read", "all")
         self._may: dict[str, bool] | None = None if everything else {}
@@ -166,14 +178,29 @@ class Feed:
 
     async def _read_page(self) -> None:
         wanted = self.wanted
-        page = await self._home.store.events(wanted.session_id, self.cursor, self._page, sorted(wanted.kinds))
+        read = await self._home.store.next_events(wanted.session_id, self.cursor, self._page, sorted(wanted.kinds))
+        if self._resume is not None and read.removed > self.cursor > 0:
+            await self._overtaken(self._resume)
+            return
+        page = read.events
         while self._may is not None and (unknown := {one.session_id for one in page} - self._may.keys()):
             await self._learn(unknown)
         if self._closed:
             return
         self._tell(page)
+        self.cursor = max(self.cursor, read.upto)
         if len(page) < self._page and not self._missed:
             self._behind = False
+
+    async def _overtaken(self, resume: Resume) -> None:
+        """Tell a reader, whose next events retention has removed, how things stand."""
+        beginning = await resume(self.cursor)
+        if self._closed:
+            return
+        self.cursor = beginning.cursor
+        if beginning.resync is not None:
+            self._told = True
+            self._sink.events([beginning.resync])
 
     async def _learn(self, session_ids: set[str]) -> None:
         for session_id in session_ids:
@@ -236,12 +263,21 @@ class Streams:
         for feed in self._all():
             feed.end("the server is shutting down")
 
-    def open(self, caller: Principal, wanted: Wanted, cursor: int, sink: Sink, page: int = PAGE) -> Feed:
+    def open(
+        self,
+        caller: Principal,
+        wanted: Wanted,
+        cursor: int,
+        sink: Sink,
+        page: int = PAGE,
+        resume: Resume | None = None,
+    ) -> Feed:
         """Return a new reader, already under way; whether the caller may read has been asked.
 
         :param page: events that are read from the store at a time.
+        :param resume: asked when retention overtakes the reader; without it, the reader goes on with what is kept.
         """
-        feed = Feed(self, caller, wanted, cursor, sink, page)
+        feed = Feed(self, caller, wanted, cursor, sink, page, resume)
         if self._closed:
             feed.end("the server is shutting down")
             return feed

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -22,9 +23,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.http import Request
 
-from agentproxy.features.reading import Beginning, begin, page
+from agentproxy.features.beginning import Beginning, begin
+from agentproxy.features.reading import page
 from agentproxy.features.sessions import Sessions
-from agentproxy.features.streaming import Feed, Sink, Streams, Wanted
+from agentproxy.features.streaming import PAGE, Feed, Sink, Streams, Wanted
 from agentproxy.features.waiting import STATUS_KINDS, status_of
 from agentproxy.model.cors import CorsRules
 from agentproxy.model.event import Event
@@ -92,14 +94,22 @@ class Journal:
         after = asked.cursor(request, values)
         if socket.is_wanted(request):
             socket.check(request, self._cors)
-        beginning = await begin(self._from.store, session_id, after, self._snapshot(caller, session_id))
+        beginning = await self._begin(caller, session_id, after)
         if socket.is_wanted(request):
             return await self._socket(request, caller, wanted, beginning)
         if wants_page(request, values):
             return await self._page(request, caller, wanted, beginning, values)
         stream = sse.EventStream(request, self._frames.of)
         stream.head(sse.RETRY + (sse.frame(beginning.resync) if beginning.resync else b""))
-        return await _streamed(stream, lambda sink: self._from.streams.open(caller, wanted, beginning.cursor, sink))
+        return await _streamed(stream, lambda sink: self._feed(caller, wanted, beginning.cursor, sink))
+
+    async def _begin(self, caller: Principal, session_id: str | None, after: int | None) -> Beginning:
+        return await begin(self._from.store, session_id, after, self._snapshot(caller, session_id))
+
+    def _feed(self, caller: Principal, wanted: Wanted, cursor: int, sink: Sink) -> Feed:
+        """Return a reader that is told when retention overtakes it."""
+        again = partial(self._begin, caller, wanted.session_id)
+        return self._from.streams.open(caller, wanted, cursor, sink, PAGE, again)
 
     async def _page(
         self, request: Request, caller: Principal, wanted: Wanted, beginning: Beginning, values: dict[str, str]
@@ -115,7 +125,7 @@ class Journal:
         def open_feed(sink: Any) -> Feed:
             if beginning.resync is not None:
                 sink.events([beginning.resync])
-            return self._from.streams.open(caller, wanted, beginning.cursor, sink)
+            return self._feed(caller, wanted, beginning.cursor, sink)
 
         socket.take_over(request, self._texts.of, open_feed)
         never: Deferred[bytes] = Deferred()  # the connection is no longer this request's

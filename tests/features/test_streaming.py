@@ -12,12 +12,15 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from agentproxy.errors import STORE_UNAVAILABLE, Refusal
+from agentproxy.features.beginning import Beginning, begin
 from agentproxy.features.reading import page
 from agentproxy.features.sessions import Sessions
 from agentproxy.features.streaming import Feed, Streams, Wanted
 from agentproxy.model.event import Event
 from agentproxy.model.principal import LOCAL
 from agentproxy.store import Store
+from agentproxy.store.journal import Read
+from agentproxy.store.retention import Bounds
 from tests.store.making import a_session, a_store, an_event
 
 
@@ -26,6 +29,7 @@ class Reader:
 
     def __init__(self) -> None:
         self.numbers: list[int] = []
+        self.kinds: list[str] = []
         self.largest = 0
         self.idles = 0
         self.why: str | None = None
@@ -34,6 +38,7 @@ class Reader:
 
     def events(self, events: Sequence[Event]) -> None:
         self.numbers += [one.number for one in events]
+        self.kinds += [one.kind for one in events]
         self.largest = max(self.largest, len(events))
         done = self.reached.pop(self.numbers[-1], None)
         if done is not None:
@@ -119,6 +124,40 @@ async def test_nothing_is_held_for_a_reader_that_stands_still(tmp_path: Path) ->
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_reader_that_retention_overtakes_is_told(tmp_path: Path) -> None:
+    """One that stood still while its next events were removed gets one resync, then what comes after it; nothing silently less."""
+    store, streams, _clock = await made(tmp_path)
+    slow, sparse = Reader(), Reader()
+
+    async def again(after: int) -> Beginning:
+        async def snapshot() -> str:
+            return "how things stand"
+
+        return await begin(store, "one", after, snapshot)
+
+    slow.feed = streams.open(LOCAL, Wanted("one"), 0, slow, 50, again)
+    await slow.until(1)
+    slow.feed.pause()
+    await store.append([an_event() for _ in range(100)])
+    sparse.feed = streams.open(LOCAL, Wanted("one", frozenset({"agent.error"})), 1, sparse, 50, again)
+    while sparse.feed.cursor < 101:
+        await store.last_event_number()
+    sparse.feed.pause()
+    while not (await store.remove_some(Bounds(journal_bytes=1000))).nothing:
+        pass
+    for reader in (slow, sparse):
+        reader.feed.resume()  # type: ignore[union-attr]
+    last = (await store.append([an_event("one", "agent.error", message="x", level="error")]))[0].number
+    await slow.until(last)
+    await sparse.until(last)
+    assert slow.kinds == ["session.ready", "resync", "agent.error"]
+    assert slow.numbers == [1, 101, 102]
+    assert sparse.kinds == ["agent.error"], "it had read everything, though nothing of it was wanted"
+    streams.close()
+    await store.close()
+
+
+@pytest_twisted.ensureDeferred
 async def test_a_thousand_readers_cost_no_reading(tmp_path: Path) -> None:
     """Readers that have caught up are handed what is committed: the store is not asked once for each."""
     store, streams, _clock = await made(tmp_path)
@@ -130,15 +169,15 @@ async def test_a_thousand_readers_cost_no_reading(tmp_path: Path) -> None:
         await reader.until(first[0].number)
     await store.last_event_number()
     asked: list[object] = []
-    read = store.events
+    read = store.next_events
 
-    async def counted(*arguments: Any) -> list[Event]:
+    async def counted(*arguments: Any) -> Read:
         asked.append(arguments)
         return await read(*arguments)
 
     for _settling in range(3):
         await store.append([an_event()])
-    store.events = counted  # type: ignore[method-assign,assignment]
+    store.next_events = counted  # type: ignore[method-assign,assignment]
     last = (await store.append([an_event()]))[0].number
     for reader in readers:
         await reader.until(last)
