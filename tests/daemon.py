@@ -26,6 +26,7 @@ class Daemon:
     :param settings: further environment of the daemon, such as ``AGENTPROXY_SESSIONS_MAX_QUEUED``.
     :param program: what Python runs.
     :ivar python: the interpreter that runs it.
+    :param below: a command that runs the daemon, such as a tracer.
     """
 
     python = sys.executable
@@ -36,6 +37,7 @@ class Daemon:
         agent_server: str = "embedded",
         settings: Mapping[str, str] | None = None,
         program: Sequence[str] = ("-m", "agentproxy"),
+        below: Sequence[str] = (),
     ) -> None:
         agentapi = find_agentapi()
         if agent_server == "agentapi" and agentapi is None:
@@ -55,7 +57,7 @@ class Daemon:
         )
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [self.python, *program, "--port", "0"],
+                [*below, self.python, *program, "--port", "0"],
                 cwd=directory,
                 env=environment,
                 stdin=subprocess.DEVNULL,
@@ -74,6 +76,12 @@ class Daemon:
         assert self.process.poll() is None, self.log.read_text()
         found = re.search(r"listens at .*port=(\d+)", self.log.read_text())
         return int(found[1]) if found else None
+
+    def crash(self) -> None:
+        """Kill it as a crash does."""
+        self.process.kill()
+        self.process.wait(30)
+        self.client.close()
 
     def start(self, **body: Any) -> str:
         """Start a session and return its id."""

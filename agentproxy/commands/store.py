@@ -101,8 +101,11 @@ def rotate_key(config: Config, forget_old: bool) -> None:
     """Make a new key and seal everything with it. The server must be stopped."""
     from agentproxy.store import resealing, tending
 
-    with resealing.alone(config.data_dir), tending.opened(config.store.url, config.data_dir) as (_url, engine):
-        with output.progress("sealing everything anew"):
-            count = resealing.rotate(engine, config.data_dir, forget_old)
+    with (
+        resealing.alone(config.data_dir),
+        tending.opened(config.store.url, config.data_dir, alone=True) as (_url, engine),
+        output.progress("sealing everything anew"),
+    ):
+        count = resealing.rotate(engine, config.data_dir, forget_old)
     key = config.data_dir / "secret.key"
     output.show({"values": count, "key": str(key)}, [f"{count} values are sealed with a new key; back up {key}"])

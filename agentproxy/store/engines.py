@@ -2,6 +2,9 @@
 
 SQLite: WAL; the driver's own transactions are off, because it begins none before a SELECT; the writing engine begins
 with ``BEGIN IMMEDIATE``, so that a lock is waited for at the beginning and never met in the middle.
+
+PostgreSQL: whoever writes holds an advisory lock of the database as long as its connection lives, because two servers on one
+database would take each other's sessions for lost.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from agentproxy.store.trouble import StoreError
 FILE = "agentproxy.db"
 SYNCHRONOUS = ("normal", "full")
 _LOCK_WAIT = 5.0  # seconds
+_CLAIM = 7307497766  # of all advisory locks of the database, ours
 
 
 def address(url: str | None, directory: Path) -> URL:
@@ -44,8 +48,11 @@ def sqlite_file(url: URL) -> Path | None:
     return Path(url.database) if url.get_backend_name() == "sqlite" and url.database else None
 
 
-def make_engines(url: URL, synchronous: str, readers: int) -> tuple[Engine, Engine]:
-    """Return the engine that writes (one connection) and the one that reads (at most *readers*); nothing is opened."""
+def make_engines(url: URL, synchronous: str, readers: int, *, alone: bool = True) -> tuple[Engine, Engine]:
+    """Return the engine that writes (one connection) and the one that reads (at most *readers*); nothing is opened.
+
+    :param alone: whether nobody else who asks for this may use the database meanwhile. A file has a lock beside it.
+    """
     if synchronous not in SYNCHRONOUS:
         raise StoreError(f"synchronous is {synchronous!r}: expected one of {', '.join(SYNCHRONOUS)}")
     is_file = sqlite_file(url) is not None
@@ -57,13 +64,22 @@ def make_engines(url: URL, synchronous: str, readers: int) -> tuple[Engine, Engi
     if is_file:
         _prepare_sqlite(writing, synchronous, "BEGIN IMMEDIATE")
         _prepare_sqlite(reading, synchronous, "BEGIN")
+    elif alone:
+        _claim_postgresql(writing)
     return writing, reading
 
 
 def make_private_file(path: Path) -> None:
     """Make the database file readable by its owner only, before SQLite would make it with the umask."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if path.exists():
+        return
     os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    folder = os.open(path.parent, os.O_RDONLY)  # SQLite does this for a file that it made itself
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def _prepare_sqlite(engine: Engine, synchronous: str, begin: str) -> None:
@@ -77,6 +93,14 @@ def _prepare_sqlite(engine: Engine, synchronous: str, begin: str) -> None:
     @event.listens_for(engine, "begin")
     def begun(connection: Connection) -> None:
         connection.exec_driver_sql(begin)
+
+
+def _claim_postgresql(engine: Engine) -> None:
+    @event.listens_for(engine, "connect")
+    def connected(connection: Any, _record: Any) -> None:
+        connection.execute(f"SET lock_timeout = {int(_LOCK_WAIT * 1000)}")
+        connection.execute(f"SELECT pg_advisory_lock({_CLAIM})")
+        connection.commit()
 
 
 def _lower(text: Any) -> Any:

@@ -34,16 +34,17 @@ class Found:
 
 
 @contextmanager
-def opened(url: str | None, directory: Path) -> Iterator[tuple[URL, Engine]]:
+def opened(url: str | None, directory: Path, *, alone: bool = False) -> Iterator[tuple[URL, Engine]]:
     """Give the address and the engine of a database that exists.
 
+    :param alone: no server may use it.
     :raises StoreError: there is none, or it cannot be opened or read.
     """
     where = address(url, directory)
     file = sqlite_file(where)
     if file is not None and not file.is_file():
         raise StoreError(f"there is no database at {file}")
-    engine, unused = make_engines(where, "full", 1)
+    engine, unused = make_engines(where, "full", 1, alone=alone)
     try:
         yield where, engine
     except DBAPIError as error:

@@ -10,10 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import psycopg
 
 _NUMBERS = count(1)
+_QUIET: Any = {"check": True, "stdout": subprocess.DEVNULL, "cwd": "/"}
 
 
 def program(name: str) -> list[str] | None:
@@ -27,35 +29,50 @@ def program(name: str) -> list[str] | None:
 @contextmanager
 def server() -> Iterator[str | None]:
     """Run a server and give the folder of its socket; None where PostgreSQL is not installed."""
-    initdb, control = program("initdb"), program("pg_ctl")
-    if initdb is None or control is None:
+    initdb = program("initdb")
+    if initdb is None or program("pg_ctl") is None:
         yield None
         return
     place = tempfile.mkdtemp(prefix="agentproxy-pg-")
     if os.geteuid() == 0:
         shutil.chown(place, "postgres")
-    data = f"{place}/data"
-    options = f"-k {place} -c listen_addresses='' -c fsync=off"
-    quiet = {"check": True, "stdout": subprocess.DEVNULL, "cwd": "/"}
     try:
-        subprocess.run([*initdb, "-D", data, "-U", "owner", "-A", "trust", "-N"], **quiet)  # type: ignore[call-overload]
-        start = [*control, "-D", data, "-o", options, "-l", f"{place}/log", "-w", "start"]
-        subprocess.run(start, **quiet)  # type: ignore[call-overload]
+        subprocess.run([*initdb, "-D", f"{place}/data", "-U", "owner", "-A", "trust", "-N"], **_QUIET)
+        start(place)
         try:
             yield place
         finally:
-            subprocess.run([*control, "-D", data, "-m", "immediate", "-w", "stop"], **quiet)  # type: ignore[call-overload]
+            stop(place)
     finally:
         shutil.rmtree(place)
+
+
+def start(place: str) -> None:
+    """Start the server at *place* and return when it answers."""
+    options = f"-k {place} -c listen_addresses='' -c fsync=off"
+    _control("-D", f"{place}/data", "-o", options, "-l", f"{place}/log", "-w", "start")
+
+
+def stop(place: str) -> None:
+    """End the server at *place* as a crash does: every connection breaks."""
+    _control("-D", f"{place}/data", "-m", "immediate", "-w", "stop")
+
+
+def _control(*arguments: str) -> None:
+    subprocess.run([*(program("pg_ctl") or ()), *arguments], **_QUIET)
 
 
 @contextmanager
 def database(place: str) -> Iterator[str]:
     """Make an empty database on the server at *place*, give its URL, and drop it afterwards."""
     name = f"test{next(_NUMBERS)}"
+    _statement(place, f"CREATE DATABASE {name}")
+    try:
+        yield f"postgresql://owner@/{name}?host={place}"
+    finally:
+        _statement(place, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _statement(place: str, text: str) -> None:
     with psycopg.connect(f"host={place} user=owner dbname=postgres", autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")  # type: ignore[arg-type]
-        try:
-            yield f"postgresql://owner@/{name}?host={place}"
-        finally:
-            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")  # type: ignore[arg-type]
+        connection.execute(text)  # type: ignore[arg-type]
