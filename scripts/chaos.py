@@ -5,8 +5,9 @@ sessions and write down every 2xx answer; the server is killed with SIGKILL and 
 end what was answered with 2xx is compared with what the server shows. The exit status is 1 when anything is not as
 it was promised.
 
-    scripts/chaos                  20 rounds
-    scripts/chaos --rounds 200     the figures of a release
+    scripts/chaos                            20 rounds
+    scripts/chaos --rounds 200               the figures of a release
+    scripts/chaos --program /x/agentproxy    those of an installed server; else the one of this environment
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ class Told:
     """What clients were told of one session with 2xx.
 
     :param maybe_changed: a change was asked for and its answer never came.
+    :param watched: what each reader of its stream got, from the first event on, over the deaths of the server.
     """
 
     messages: list[str] = field(default_factory=list)
@@ -63,7 +65,7 @@ class Told:
     deleting: bool = False
     deleted: bool = False
     killed: bool = False
-    seen: list[tuple[int, str]] = field(default_factory=list)
+    watched: list[dict[int, str]] = field(default_factory=list)
 
 
 class NoAnswerError(Exception):
@@ -73,11 +75,12 @@ class NoAnswerError(Exception):
 class Server:
     """The server under test, killed and started again on one port and one data directory."""
 
-    def __init__(self, directory: Path, agent_server: str) -> None:
+    def __init__(self, directory: Path, agent_server: str, program: str | None = None) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port: int = probe.getsockname()[1]
         self.directory = directory
+        self.program = program or str(Path(sys.executable).parent / "agentproxy")
         self.log = directory / "server.log"
         self.starts: list[float] = []
         self.efforts: list[float] = []
@@ -95,7 +98,7 @@ class Server:
     def start(self) -> bool:
         """Start it and wait until it answers; return whether it does."""
         began = time.monotonic()
-        argv = [sys.executable, "-m", "agentproxy", "--port", str(self.port)]
+        argv = [self.program, "server", "--port", str(self.port)]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 argv, cwd=self.directory, env=self._environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
@@ -250,7 +253,8 @@ class Clients:
         session_id = self._pick()
         if session_id is None:
             return
-        told, last, until = Told(), 0, time.monotonic() + random.uniform(2, 8)
+        seen: dict[int, str] = {}
+        last, until = 0, time.monotonic() + random.uniform(2, 8)
         broken = False
         while time.monotonic() < until and not self._over.is_set() and not self.told[session_id].deleting:
             try:
@@ -259,14 +263,14 @@ class Clients:
                         self.trouble.append(f"stream of {session_id} went back from {last} to {number}")
                     self.resumed += broken
                     broken, last = False, number
-                    told.seen.append((number, text))
+                    seen[number] = text
                     if time.monotonic() > until or self._over.is_set():
                         break
             except NoAnswerError:
                 broken = True
                 time.sleep(0.05)
         with self._lock:
-            self.told[session_id].seen += told.seen
+            self.told[session_id].watched.append(seen)
 
     def _stream(self, session_id: str, after: int) -> Iterator[tuple[int, str]]:
         connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=3)
@@ -275,7 +279,8 @@ class Clients:
             connection.request("GET", f"/sessions/{session_id}/events", headers=headers)
             answer = connection.getresponse()
             if answer.status != 200:
-                answer.read()
+                if not self.told[session_id].deleting:
+                    self.trouble.append(f"stream of {session_id} after {after}: {answer.status} {answer.read()!r}")
                 raise NoAnswerError(str(answer.status))
             number = 0
             for line in answer:
@@ -321,6 +326,18 @@ def transcript(server: Server, session_id: str) -> list[str]:
         found += body["messages"]
 
 
+def judge_stream(seen: dict[int, str], events: dict[int, Any], counts: Counter[str], notes: list[str]) -> None:
+    """Compare what one reader got with the journal: all of it up to its last event, and the same."""
+    expected = {number for number in events if number <= max(seen, default=0)}
+    if missed := expected - seen.keys():
+        counts["streams that could not resume"] += 1
+        notes.append(f"a stream missed {sorted(missed)[:5]} of {len(expected)}")
+    counts["lost acknowledged events"] += len(seen.keys() - events.keys())
+    counts["lost acknowledged events"] += sum(
+        json.loads(seen[one]) != events[one] for one in seen.keys() & events.keys()
+    )
+
+
 def judge(server: Server, clients: Clients, counts: Counter[str], notes: list[str]) -> None:
     """Compare what clients were told with what the server shows."""
     for session_id, told in clients.told.items():
@@ -351,14 +368,15 @@ def judge_history(server: Server, session_id: str, told: Told, counts: Counter[s
     if missing and not told.killed:
         notes.append(f"{session_id}: {missing} not among {len(said)} messages")
     events = journal(server, session_id)
-    numbers = {event["id"] for event in events}
     users = Counter(
         (event["data"]["id"], event["data"]["content"])
         for event in events
         if event["type"] == "message" and event["data"]["role"] == "user"
     )
     counts["doubled events"] += sum(count - 1 for count in users.values())
-    counts["lost acknowledged events"] += len({number for number, _text in told.seen} - numbers)
+    by_number = {event["id"]: event for event in events}
+    for seen in told.watched:
+        judge_stream(seen, by_number, counts, notes)
 
 
 def judge_processes(server: Server, strangers: list[subprocess.Popen[bytes]], counts: Counter[str]) -> None:
@@ -393,7 +411,7 @@ def inside(directory: Path) -> list[psutil.Process]:
 
 
 def kill_an_agent(server: Server, clients: Clients, counts: Counter[str], delays: list[float]) -> None:
-    """Kill one agent server and take the time until its end is shown."""
+    """Kill one agent server, or the agent in it, and take the time until its end is shown."""
     ids = clients.living()
     if not ids:
         return
@@ -404,7 +422,7 @@ def kill_an_agent(server: Server, clients: Clients, counts: Counter[str], delays
         return
     clients.told[session_id].killed = True
     began = time.monotonic()
-    min(leaders, key=lambda one: one.create_time()).kill()
+    random.choice(leaders).kill()
     with contextlib.suppress(NoAnswerError):
         while time.monotonic() < began + 10:
             if server.ask("GET", f"/sessions/{session_id}")[1].get("phase") in ("stopping", "ended"):
@@ -416,12 +434,12 @@ def kill_an_agent(server: Server, clients: Clients, counts: Counter[str], delays
         counts["dead agents reported late"] += delays[-1] > 1
 
 
-def run(rounds: int, agent_server: str, directory: Path) -> int:
+def run(rounds: int, agent_server: str, directory: Path, program: str | None = None) -> int:
     """Run the rounds and print the counts; return the exit status."""
     counts: Counter[str] = Counter()
     delays: list[float] = []
     notes: list[str] = []
-    server = Server(directory, agent_server)
+    server = Server(directory, agent_server, program)
     strangers = [subprocess.Popen(["sleep", "100000"], cwd=directory, start_new_session=True) for _number in range(3)]
     try:
         if not server.start():
@@ -454,14 +472,14 @@ def report(
     rounds: int, server: Server, clients: Clients, counts: Counter[str], delays: list[float], notes: list[str]
 ) -> None:
     """Print what was done and what it cost."""
-    seen = sum(len(told.seen) for told in clients.told.values())
-    print(f"{rounds} deaths of the server; {len(clients.told)} sessions, {seen} events seen, "
+    seen = sum(len(one) for told in clients.told.values() for one in told.watched)
+    print(f"{rounds} deaths of {server.program}; {len(clients.told)} sessions, {seen} events seen, "
           f"{clients.resumed} streams resumed")  # fmt: skip
     print("answers:", ", ".join(f"{name}: {count}" for name, count in sorted(clients.asked.items())))
     print(f"from start to answering: median {sorted(server.starts)[len(server.starts) // 2]:.2f} s, "
           f"longest {max(server.starts):.2f} s")  # fmt: skip
     if delays:
-        print(f"{len(delays)} agents killed, shown as ended after {max(delays):.2f} s at most")
+        print(f"{len(delays)} agents and agent servers killed, shown as ended after {max(delays):.2f} s at most")
     for name in COUNTS:
         print(f"{counts[name]:6}  {name}")
     for note in notes[:20]:
@@ -473,13 +491,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--rounds", type=int, default=20, help="deaths of the server (20)")
     parser.add_argument("--agent-server", default="embedded", choices=("embedded", "agentapi"))
+    parser.add_argument("--program", help="the server to kill; the agentproxy of this environment")
     parser.add_argument("--seed", type=int, help="of the random moments")
     parser.add_argument("--keep", action="store_true", help="leave the directory with the log and the store")
     options = parser.parse_args()
     random.seed(options.seed)
     directory = Path(tempfile.mkdtemp(prefix="agentproxy-chaos-"))
     try:
-        return run(options.rounds, options.agent_server, directory)
+        return run(options.rounds, options.agent_server, directory, options.program)
     finally:
         if options.keep:
             print("kept:", directory)

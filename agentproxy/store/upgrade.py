@@ -49,9 +49,9 @@ def revisions(engine: Engine) -> tuple[str | None, str | None]:
     return present, ScriptDirectory(str(_SCRIPTS)).get_current_head()
 
 
-def _run(steps: ScriptDirectory, connection: Connection) -> None:
+def _run(steps: ScriptDirectory, connection: Connection, to: str = "head") -> None:
     def wanted(revision: object, _context: MigrationContext) -> list[StampStep | RevisionStep]:
-        return list(steps._upgrade_revs("head", revision))  # type: ignore[arg-type]
+        return list(steps._upgrade_revs(to, revision))  # type: ignore[arg-type]
 
     with _ONE_AT_A_TIME, EnvironmentContext(Config(), steps, fn=wanted) as environment:
         environment.configure(connection=connection, transactional_ddl=True)
