@@ -147,6 +147,7 @@ async def test_a_reader_that_retention_overtakes_is_told(tmp_path: Path) -> None
         pass
     for reader in (slow, sparse):
         reader.feed.resume()  # type: ignore[union-attr]
+    await slow.until(101)
     last = (await store.append([an_event("one", "agent.error", message="x", level="error")]))[0].number
     await slow.until(last)
     await sparse.until(last)
