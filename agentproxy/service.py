@@ -161,8 +161,7 @@ class Daemon(Service):
         config = self._config
         for warning in self._loaded.warnings:
             log.warn("{warning}", warning=warning)
-        config.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._lock = _lock(config.data_dir)
+        self._lock = _take(config.data_dir)
         server = self._agent_server()
         try:
             fence = await fencing.put_up(config, self._loaded.path, server.has_door)
@@ -467,6 +466,19 @@ def _catalogue(agents: Mapping[str, AgentOptions]) -> catalogue.Catalogue:
 def _plain(row: AgentOptions) -> dict[str, Any]:
     values = {option.name: getattr(row, option.name) for option in fields(row)}
     return {name: dict(value) if isinstance(value, Mapping) else value for name, value in values.items()}
+
+
+def _take(directory: Path) -> IO[str]:
+    """Make the server's directory and lock it.
+
+    :raises CannotStart: it cannot be used, or another server has it.
+    """
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return _lock(directory)
+    except OSError as error:
+        advice = "name another with data_dir or AGENTPROXY_DATA_DIR"
+        raise CannotStart(f"data_dir {directory} cannot be used: {error.strerror}; {advice}") from error
 
 
 def _lock(directory: Path) -> IO[str]:

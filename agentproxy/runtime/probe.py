@@ -17,6 +17,8 @@ from agentproxy.model.backend import DOOR_HEADER, Backend
 
 _FIRST_PAUSE = 0.002
 _LONGEST_PAUSE = 0.1
+_GROWTH = 1.05
+"""Slow, so that the first hundred milliseconds, in which most agent servers answer, are asked about in small steps."""
 
 
 class _Asking(Protocol):
@@ -85,4 +87,4 @@ async def until_answering(reactor: Any, backend: Backend, listening: Callable[[]
             if await asking.status == 200:
                 return
         await deferLater(reactor, pause)
-        pause = min(pause * 1.2, _LONGEST_PAUSE)
+        pause = min(pause * _GROWTH, _LONGEST_PAUSE)
