@@ -51,6 +51,7 @@ from agentproxy.runtime.directories import Directories
 from agentproxy.runtime.env_files import EnvFiles
 from agentproxy.runtime.fork_server import ForkServer
 from agentproxy.runtime.fork_server_launching import Forking
+from agentproxy.runtime.fork_server_process import own_argv
 from agentproxy.runtime.homes import Homes
 from agentproxy.runtime.launching import Executing, Launcher
 from agentproxy.runtime.limits import Limits
@@ -171,10 +172,10 @@ class Daemon(Service):
         if not server.has_door:
             log.warn("agentapi listens on all interfaces and asks nobody: fence its ports from {port} on by a firewall "
                      "or a container", port=config.start_port)  # fmt: skip
-        if isinstance(server, agent_servers.EmbeddedServer):
-            self._fork_server = ForkServer(self._reactor)
-            self._fork_server.start()
-            self._launcher = Forking(self._fork_server, server.program)
+        forked = server.program if isinstance(server, agent_servers.EmbeddedServer) else ()
+        self._fork_server = ForkServer(self._reactor, argv=own_argv(bare=not forked))
+        self._fork_server.start()
+        self._launcher = Forking(self._fork_server, forked)
         self._store = store = Store(
             self._reactor,
             config.store.url,

@@ -1,7 +1,8 @@
-"""The fork server: ``python -m agentproxy.embedded.fork_server``, one process that starts all embedded agent servers.
+"""The fork server: ``python -m agentproxy.embedded.fork_server``, one process that starts all agent servers.
 
-Everything is imported here once, no reactor is made, and each agent server is a fork of it: a process of its own, with its
-own session, environment, directory and log, that costs some milliseconds and the memory it writes to.
+Everything is imported here once, no reactor is made, and each embedded agent server is a fork of it: a process of its own, with
+its own session, environment, directory and log, that costs some milliseconds and the memory it writes to. Other programs (a
+start-up script, a fence, the real agentapi) a fork executes; with the argument ``--bare`` it imports nothing and does only that.
 
 It is asked on standard input and answers on standard output, each text one JSON object behind its length (4 bytes, network
 order); it ends when its input does.
@@ -9,7 +10,8 @@ order); it ends when its input does.
 ==========================================================================  =============================================
 it says first ``{"ready": PID}``                                            everything is imported
 ``{"id", "arguments", "environment", "directory", "log", "cgroup", "limits",  arguments as of ``python -m agentproxy.embedded``,
-"marker", "title"}``                                                        the whole environment, limits by ``RLIMIT_`` name
+"marker", "title", "program"}``                                             the whole environment, limits by ``RLIMIT_`` name;
+                                                                            with ``program``, its path, its whole argv
 ``{"id", "pid"}``                                                           the agent server runs with this process id
 ``{"id", "error"}``                                                         it does not, and why
 ==========================================================================  =============================================
@@ -33,11 +35,12 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, NoReturn
 
+from agentproxy.embedded.cloning import fork_into
 from agentproxy.embedded.fork_server_identity import Identity
 
 MOST_BYTES = 4 * 1024 * 1024
@@ -67,7 +70,7 @@ class NotStarted(Exception):  # noqa: N818 - an answer, not a defect
 class Wish:
     """One agent server that is wanted.
 
-    :param arguments: what would stand behind ``python -m agentproxy.embedded``.
+    :param arguments: what would stand behind ``python -m agentproxy.embedded``, or the argv of ``program``.
     :param environment: its whole environment.
     :param directory: its working directory.
     :param log: file that its output is appended to.
@@ -75,6 +78,7 @@ class Wish:
     :param limits: resource limits, name without ``RLIMIT_`` to value.
     :param marker: what ``/proc`` shows as its marker, "" for none.
     :param title: what ``ps`` shows of it.
+    :param program: path of another program that it becomes, None for the embedded agent server.
     """
 
     arguments: tuple[str, ...]
@@ -85,6 +89,7 @@ class Wish:
     limits: Mapping[str, int] | None = None
     marker: str = ""
     title: str = "agentproxy"
+    program: str | None = None
 
 
 def read_text(descriptor: int) -> dict[str, Any] | None:
@@ -150,25 +155,25 @@ class ForkServer:
                 self._fail(number, str(wrong))
 
     def _start(self, number: int, wish: Wish) -> None:
-        between = os.fork()
+        between, placed = fork_for(wish.cgroup)
         if between == 0:
-            self._in_between(number, wish)
+            self._in_between(number, wish, placed)
         os.waitpid(between, 0)
 
-    def _in_between(self, number: int, wish: Wish) -> NoReturn:
+    def _in_between(self, number: int, wish: Wish, placed: bool) -> NoReturn:
         """Fork once more and end, so that whoever adopts orphans is the parent."""
         try:
             if os.fork() == 0:
-                self._agent_server(number, wish)
+                self._agent_server(number, wish, placed)
         except OSError as wrong:
             self._fail(number, f"no further process: {wrong.strerror}")
         finally:
             os._exit(0)
 
-    def _agent_server(self, number: int, wish: Wish) -> NoReturn:
+    def _agent_server(self, number: int, wish: Wish, placed: bool) -> NoReturn:
         status = 125
         try:
-            log = settle(wish)
+            log = settle(wish, placed)
             self._identity.show(wish.title, wish.marker)
             write_text(self._answers, {"id": number, "pid": os.getpid()})
         except BaseException as wrong:
@@ -176,7 +181,7 @@ class ForkServer:
             os._exit(status)
         try:
             take_descriptors(log)
-            status = become(wish)
+            status = execute(wish.program, wish) if wish.program else become(wish)
         except SystemExit as end:
             status = end.code if isinstance(end.code, int) else 1
         except BaseException:
@@ -190,13 +195,22 @@ class ForkServer:
             write_text(self._answers, {"id": number, "error": why[:1000]})
 
 
-def settle(wish: Wish) -> int:
+def fork_for(cgroup: str | None) -> tuple[int, bool]:
+    """Fork and return what :func:`os.fork` does, and whether the child is in the cgroup already."""
+    if cgroup:
+        with contextlib.suppress(OSError):  # an old kernel, or a group that cannot be used: who joins it then says why
+            return fork_into(cgroup), True
+    return os.fork(), False
+
+
+def settle(wish: Wish, placed: bool) -> int:
     """Take the process to its place (session, cgroup, directory, limits) and return the descriptor of its log.
 
+    :param placed: whether it is in its cgroup.
     :raises NotStarted: one of them cannot be used.
     """
     os.setsid()
-    if wish.cgroup:
+    if wish.cgroup and not placed:
         with _saying(f"the cgroup {wish.cgroup} cannot be joined"):
             join(wish.cgroup)
     with _saying(f"the directory {wish.directory} cannot be entered"):
@@ -235,12 +249,29 @@ def take_descriptors(log: int) -> None:
                 os.close(int(name))
 
 
-def become(wish: Wish) -> int:
-    """Be the agent server until it ends, with the signals, the environment and the arguments of a fresh process."""
+def _reset_signals(ignored: Collection[signal.Signals]) -> None:
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
         if number < signal.SIGRTMIN:
-            signal.signal(number, signal.SIG_IGN if number in _IGNORED else signal.SIG_DFL)
+            signal.signal(number, signal.SIG_IGN if number in ignored else signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def execute(program: str, wish: Wish) -> NoReturn:
+    """Become another program, with the signals and the environment that it shall have.
+
+    :raises SystemExit: it cannot be executed; the log says why.
+    """
+    _reset_signals(())
+    try:
+        os.execve(program, wish.arguments, dict(wish.environment))
+    except (OSError, ValueError) as wrong:
+        sys.stderr.write(f"{program} could not be run: {getattr(wrong, 'strerror', None) or wrong}\n")
+        raise SystemExit(126) from None
+
+
+def become(wish: Wish) -> int:
+    """Be the agent server until it ends, with the signals, the environment and the arguments of a fresh process."""
+    _reset_signals(_IGNORED)
     os.environ.clear()
     os.environ.update(wish.environment)
     time.tzset()
@@ -289,7 +320,8 @@ def main() -> int:
     with contextlib.suppress(PermissionError):  # it leads its group already
         os.setsid()
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    load()
+    if "--bare" not in sys.argv:
+        load()
     with contextlib.suppress(BrokenPipeError):  # the daemon has gone
         ForkServer(0, 1).serve()
     return 0

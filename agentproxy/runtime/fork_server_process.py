@@ -36,9 +36,13 @@ def own_environment(environ: Mapping[str, str]) -> dict[str, str]:
     return {MARKER_VARIABLE: _MARKER_ROOM, **kept}
 
 
-def own_argv(python: str = sys.executable) -> list[str]:
-    """Return the argv of a fork server; its last argument is room for the titles of its forks."""
-    return [python, "-P", "-m", "agentproxy.embedded.fork_server", "agentproxy fork server".ljust(_TITLE_ROOM)]
+def own_argv(python: str = sys.executable, bare: bool = False) -> list[str]:
+    """Return the argv of a fork server; its last argument is room for the titles of its forks.
+
+    :param bare: whether it imports nothing, because it will only execute other programs.
+    """
+    flags = ["--bare"] if bare else []
+    return [python, "-P", "-m", "agentproxy.embedded.fork_server", *flags, "agentproxy fork server".ljust(_TITLE_ROOM)]
 
 
 def encode(text: Mapping[str, Any]) -> bytes:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import pytest_twisted
 from twisted.internet.threads import deferToThread
 
 from agentproxy.model.session import ExitStatus
-from agentproxy.runtime import fork_server
+from agentproxy.runtime import cgroups, fork_server
 from agentproxy.runtime.launching import Executing, LaunchFailed
 from agentproxy.runtime.limits import Limits
 from agentproxy.runtime.watching import read_end_record
@@ -178,12 +179,51 @@ async def test_they_live_on_when_it_is_closed(forks: Forks) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_script_or_a_fence_in_front_means_exec(forks: Forks) -> None:
-    """Only the bare command of the embedded agent server is forked."""
-    one = await forks.launch("cat", argv=("sh", "-c", "exec sleep 600"))
-    assert "sleep 600" in await deferToThread(
-        wait_for, "the program runs", lambda: title if "exec" not in (title := _title(one.watch.pid)) else ""
+async def test_a_script_or_a_fence_in_front_is_executed(forks: Forks) -> None:
+    """A fork becomes the program, alone: its session, its directory, its environment, no descriptor or signal of ours."""
+    script = (
+        'pwd; read line || echo no input; ls /proc/$$/fd | tr "\\n" " "; cut -d" " -f5,6 /proc/$$/stat;'
+        ' grep -E "Sig(Ign|Blk)" /proc/$$/status; env | grep -v _MARKER; echo "$0|$1"; exit 7'
     )
+    one = await forks.launch("x", argv=("sh", "-c", script, "a b", "$(id)"), environment={"A": "1 \n2 ä"})
+    assert await one.watch.when_ended() == ExitStatus(code=7)
+    pid = one.watch.pid
+    where, nothing, alone, *rest = one.log.splitlines()
+    assert (where, nothing, alone.split()) == (str(one.directory), "no input", [*"012", str(pid), str(pid)])
+    libc_own = 1 << 31 | 1 << 32  # signals 32 and 33, which no program can set
+    assert [int(line.split()[1], 16) & ~libc_own for line in rest[:2]] == [0, 0]
+    assert sorted(rest[2:-1]) == sorted(["PATH=/usr/bin:/bin", "A=1 ", "2 ä", f"PWD={one.directory}"])
+    assert rest[-1] == "a b|$(id)"
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_cannot_be_executed_says_why(forks: Forks) -> None:
+    """A program that is not there is refused; one that the kernel does not take has its reason in the log."""
+    with pytest.raises(LaunchFailed, match="nosuchprogram was not found in PATH"):
+        await forks.launch("x", argv=("nosuchprogram",))
+    odd = forks.directory / "odd"
+    odd.write_text("#!/nowhere/to/be/found\n")
+    odd.chmod(0o755)
+    one = await forks.launch("x", argv=(str(odd),))
+    assert await one.watch.when_ended() == ExitStatus(code=126)
+    assert one.log == f"{odd} could not be run: No such file or directory\n"
+
+
+@pytest.mark.parametrize("argv", [None, ("sleep", "600")])
+@pytest_twisted.ensureDeferred
+async def test_it_is_born_in_its_cgroup(forks: Forks, argv: tuple[str, ...] | None) -> None:
+    """An agent server, embedded or not, is in its cgroup from its first moment."""
+    root = cgroups.find_root()
+    if root is None or (group := cgroups.Cgroups(root).make(f"test-{uuid.uuid4()}")) is None:
+        pytest.skip(cgroups.CANNOT_PROMISE)
+    try:
+        one = await forks.launch("cat", cgroup=group, **({"argv": argv} if argv else {}))
+        assert one.watch.pid in cgroups.members(group)
+        cgroups.kill(group)
+        await one.watch.when_ended()
+        one.watch.reap()
+    finally:
+        await deferToThread(wait_for, "the group is empty", lambda: cgroups.remove(group))
 
 
 @pytest_twisted.ensureDeferred
