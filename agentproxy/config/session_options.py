@@ -44,9 +44,11 @@ class AgentOptions:
 class LimitOptions:
     """Soft limits of each session; missing means no limit."""
 
-    memory: int | None = option(None, "Memory of the processes of a session.", unit="bytes", **POSITIVE)
+    memory: int | None = option(None, "Address space of each process of a session.", unit="bytes", **POSITIVE)
     open_files: int | None = option(None, "Open files of each process.", **POSITIVE)
-    processes: int | None = option(None, "Processes and threads of a session.", **POSITIVE)
+    processes: int | None = option(
+        None, "Processes and threads of the UNIX user that a session runs as; without effect for root.", **POSITIVE
+    )
     wall_time: float | None = option(None, "Life of a session, then it is stopped.", unit="seconds", **POSITIVE)
 
 
