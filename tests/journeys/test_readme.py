@@ -112,7 +112,7 @@ def test_the_configuration_can_be_used(tmp_path: Path) -> None:
         timeout=60,
     )
     assert done.returncode == 0, done.stderr
-    assert "sessions.isolation: bwrap" in done.stdout
+    assert 'sessions.isolation: "bwrap"' in done.stdout
     assert "a-long-key-of-alice" not in done.stdout
 
 
