@@ -23,6 +23,7 @@ from agentproxy.agents.driver import (
     ErrorEvent,
     EventSink,
     ExitEvent,
+    KeysEvent,
     MessageEvent,
     Outcome,
     PermittedEvent,
@@ -86,6 +87,8 @@ def understand(event: ServerSentEvent) -> AgentEvent | None:
         return AskedEvent(_request(data))
     if event.name == "permission_answered":
         return PermittedEvent(str(data["id"]))
+    if event.name == "keys_typed":
+        return KeysEvent()
     return None
 
 
@@ -104,6 +107,8 @@ def outcome_of(answer: Answer) -> Outcome:
     if answer.status == 200:
         return Sent()
     why = _sentences(answer.body)
+    if (became := _became(answer.body)) is not None:
+        return _told(became, why)
     if "waiting for user input" in why:
         return Busy()
     if "screen to stabilize" in why:
@@ -111,6 +116,30 @@ def outcome_of(answer: Answer) -> Outcome:
     if "must not be empty" in why or "must be trimmed" in why or 400 <= answer.status < 500:
         return Refused(why or f"status {answer.status}")
     return Unknown(why or f"status {answer.status}")
+
+
+def _became(body: bytes) -> tuple[str, str] | None:
+    """Return code and delivery of a refused message, which the embedded agent server tells; None from agentapi."""
+    try:
+        problem = json.loads(body)
+        return str(problem["code"]), str(problem["delivery"])
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _told(became: tuple[str, str], why: str) -> Outcome:
+    """Return what may be done next by what became of the text."""
+    match became:
+        case "busy", _:
+            return Busy()
+        case (("empty" | "too_long"), _):
+            return Refused(why)
+        case _, "taken_back":
+            return Refused(f"{why}; the text was taken back")
+        case _, "typed":
+            return TypedNotEntered()
+        case _:
+            return Unknown(why)
 
 
 class _Reading:

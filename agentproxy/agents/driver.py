@@ -98,7 +98,12 @@ class PermittedEvent:
     request: str
 
 
-AgentEvent = StatusEvent | MessageEvent | ErrorEvent | ExitEvent | AskedEvent | PermittedEvent
+@dataclass(frozen=True, slots=True)
+class KeysEvent:
+    """Somebody has typed keys at the agent's terminal, past the server (the embedded agent server alone says so)."""
+
+
+AgentEvent = StatusEvent | MessageEvent | ErrorEvent | ExitEvent | AskedEvent | PermittedEvent | KeysEvent
 
 
 class EventSink(Protocol):

@@ -5,7 +5,8 @@ GET /status              ``status``, ``agent_type``, ``transport``; ``prompt`` (
 GET /messages            all messages
 POST /message            ``user``: typed and entered; ``raw``: keys, at once
 POST /upload             one file (multipart field ``file``)
-GET /events              messages, status, errors; replayed for each new reader; ``agent_exited`` at the end
+GET /events              messages, status, errors; replayed for each new reader; ``agent_exited`` at the end;
+                         ``keys_typed``, at most once a second, when somebody types at ``/terminal``
 GET /internal/screen     the screen at each change
 GET /openapi.json        these routes as OpenAPI 3.1; also ``.yaml``, ``/openapi-3.0.json``, ``/openapi-3.0.yaml``
 GET /docs                the same for people

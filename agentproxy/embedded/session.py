@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from twisted.logger import Logger
@@ -17,12 +18,14 @@ from twisted.logger import Logger
 from agentproxy.embedded.conversation import Conversation, Message, now
 from agentproxy.embedded.extraction import is_busy, is_ready, is_unfinished
 from agentproxy.embedded.formats import FORMATS
+from agentproxy.embedded.keys import is_typed
 from agentproxy.embedded.screen import Place, Screen
 from agentproxy.embedded.sending import Sender
 from agentproxy.embedded.talk import (
     ERROR,
     EVENTS,
     EXITED,
+    KEYS,
     MESSAGE,
     ROWS,
     SCREEN,
@@ -55,6 +58,9 @@ WIPE = re.compile(rb"\x1b(?:\[[23]J|c|\[\?(?:1049|47)[hl])")
 """What takes all that stands on the screen away: before it is drawn, what the agent has said is written down."""
 MOST_WIPE = 7
 """Bytes of the longest but its last, which may come in two reads."""
+KEYS_EVERY = 1.0
+"""Seconds at least between two events that tell of keys."""
+MOST_HELD = 65536
 
 BUSY_TEXT = "failed to send message: message can only be sent when the agent is waiting for user input"
 
@@ -68,6 +74,7 @@ class Session:
 
     _log = Logger()
     transport = "pty"
+    own_events = (KEYS,)
 
     def __init__(self, clock: Any, agent_type: str, width: int, height: int, emulator: str = "auto") -> None:
         self.agent_type = agent_type
@@ -93,6 +100,8 @@ class Session:
         self._quiet_since = clock.seconds()
         self._tail = b""
         self._pause = self._told_next = self._wipe_next = 0.0
+        self._held_keys = b""
+        self._keys_told = -KEYS_EVERY
 
     @property
     def terminal(self) -> Terminal | None:
@@ -222,7 +231,7 @@ class Session:
     def tell(self, name: str, data: dict[str, Any]) -> None:
         """Tell an event to who listens to it."""
         for listener in list(self.listeners):
-            if name in getattr(listener, "names", EVENTS):
+            if name in getattr(listener, "names", (*EVENTS, *self.own_events)):
                 listener(name, data)
 
     @property
@@ -272,6 +281,28 @@ class Session:
             why = "the agent is gone" if gone else "the agent does not read its terminal"
             raise SendError(f"failed to send message: failed to write: {why}", "agent_gone" if gone else "not_reading")
 
+    def type_keys(self, data: bytes) -> None:
+        """Type what comes from an attached terminal; keys wait until a message that is being typed is entered.
+
+        :raises SendError: the agent is gone or does not read its terminal.
+        """
+        if not is_typed(data):
+            self.write(data)
+            return
+        if self._sending:
+            self._held_keys = (self._held_keys + data)[:MOST_HELD]
+        else:
+            self.write(data)
+        if self._clock.seconds() - self._keys_told >= KEYS_EVERY:
+            self._keys_told = self._clock.seconds()
+            self.tell(KEYS, {"time": now()})
+
+    def _release_keys(self) -> None:
+        held, self._held_keys = self._held_keys, b""
+        if held:
+            with suppress(SendError):  # whoever typed them is told by the end of the agent
+                self.write(held)
+
     def interrupt(self) -> None:
         """Press the keys that interrupt this type of agent.
 
@@ -320,6 +351,7 @@ class Session:
                 self._quiet_since = self._clock.seconds()
                 self._expect_quiet(QUIET - WORK_WINDOW, self._almost_quiet)
                 self._read_if_wanted()
+                self._release_keys()
 
     def _record(self, text: str, began: str, base: Place) -> None:
         self.tell(MESSAGE, message_event(self._conversation.said(text, began, base)))

@@ -13,7 +13,7 @@ from agentproxy.embedded.conversation import Message
 Listener = Callable[[str, dict[str, Any]], None]
 
 MESSAGE, STATUS, ERROR, EXITED = "message_update", "status_change", "agent_error", "agent_exited"
-SCREEN, ROWS = "screen", "rows"
+SCREEN, ROWS, KEYS = "screen", "rows", "keys_typed"
 EVENTS = (MESSAGE, STATUS, ERROR, EXITED)
 """The events of the talk; :data:`SCREEN` (the whole text) and :data:`ROWS` (the rows that changed) are told to who wants them."""
 

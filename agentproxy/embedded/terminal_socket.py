@@ -1,7 +1,8 @@
 """``GET /terminal``: the agent's terminal over a WebSocket.
 
 Every message from here is binary: first what draws the present screen on a clean one, then the agent's bytes as they come.
-Every message to here is keys, binary or text. The size is asked with ``GET /screen`` and changed with ``POST /resize``. A
+Every message to here is keys, binary or text; they wait while a message is being typed, and the event ``keys_typed`` tells of
+them. The size is asked with ``GET /screen`` and changed with ``POST /resize``. A
 reader that falls behind misses bytes and gets the screen anew instead, so it costs bounded memory. Close code 1000: the agent
 exited, or the server ends.
 """
@@ -67,7 +68,7 @@ class TerminalSocket(WebSocketServerProtocol):  # type: ignore[misc]
     def onMessage(self, payload: bytes, isBinary: bool) -> None:  # noqa: ARG002 - autobahn names its arguments
         """Press keys."""
         try:
-            self._session.write(payload)
+            self._session.type_keys(payload)
         except SendError as refused:
             self.sendClose(1011, str(refused)[-120:])
 

@@ -105,6 +105,7 @@ class Approvals:
         self.rules = rules
         self._store, self._permits, self._terms, self._note, self._clock = store, permits, terms, note, clock
         self._open: dict[str, _Open] = {}
+        self._asking: dict[str, Asking] = {}
         self._timers: set[IDelayedCall] = set()
 
     async def open(self) -> None:
@@ -126,6 +127,7 @@ class Approvals:
     def changed(self, asking: Asking) -> None:
         """Take note of what an agent waits for now."""
         session_id, now = asking.record.id, asking.watcher.now
+        self._asking[session_id] = asking
         known = self._open.get(session_id)
         if now.kind is not Kind.APPROVAL:
             if known is not None:
@@ -140,6 +142,7 @@ class Approvals:
 
     def ended(self, session_id: str) -> None:
         """Take note that a session has ended."""
+        self._asking.pop(session_id, None)
         known = self._open.get(session_id)
         if known is not None:
             self._gone(known)
@@ -212,8 +215,16 @@ class Approvals:
             raise Refusal(INVALID_REQUEST, f"$.answer: expected one of {offered or 'nothing: use raw keys'}")
         known = self._open.get(one.session_id)
         if known is None or known.approval.id != one.id:
-            raise self._changed_refusal(one)
+            raise self._changed_refusal(one, await self._screen_of(one.session_id))
         return await self._press(known, choice, caller.user_id, caller)
+
+    async def _screen_of(self, session_id: str) -> str | None:
+        """Return what a session's screen shows now; None when it has none."""
+        asking = self._asking.get(session_id)
+        try:
+            return await asking.driver.screen() if asking is not None and asking.driver is not None else None
+        except Refusal:
+            return None
 
     async def _press(self, known: _Open, choice: Choice, by: str, caller: Principal) -> Approval:
         """Press the keys of a choice while the same prompt stands, once."""

@@ -32,6 +32,8 @@ log = Logger()
 
 COUNT_EVERY = 60.0
 """Seconds between two counts of the work of an agent that does not stop."""
+TERMINAL = "the terminal"
+"""Holds the keyboard while somebody types at the agent's terminal itself; it may be the same person that asks for it."""
 TYPING_HOLDS = 10.0
 """Seconds for which somebody who has typed raw keys keeps the keyboard."""
 
@@ -107,6 +109,12 @@ class Attendant:
         self.active = datetime.now(UTC)
         self.watcher.requests_changed()
 
+    def keys_typed(self) -> None:
+        """Take note that somebody types at the terminal: activity, and the queue waits as for anybody's raw keys."""
+        self.active = datetime.now(UTC)
+        if self.keyboard.holder in (None, TERMINAL):
+            self.keyboard.take(TERMINAL, TYPING_HOLDS)
+
     def interrupting(self) -> Callable[[], Awaitable[None]]:
         """Return what is to be done after the interrupt keys: the input line of an agent that worked is emptied."""
         worked = self.watcher.now.kind in (Kind.WORKING, Kind.UNREACHABLE) and not self.queue.is_typing
@@ -135,7 +143,7 @@ class Attendant:
 
         :raises Refusal: KEYBOARD_TAKEN.
         """
-        self.keyboard.take(who, seconds)
+        self._take(who, seconds)
         await self.queue.typed()
 
     def direct(self, who: str, kind: str, *, guarded: bool) -> Deferred[None]:
@@ -147,14 +155,24 @@ class Attendant:
         """
         self.active = datetime.now(UTC)
         if kind == "raw":
-            self.keyboard.take(who, TYPING_HOLDS)
+            self._take(who, TYPING_HOLDS)
             return self.queue.typed()
         return Deferred.fromCoroutine(self._direct(who, guarded=guarded))
 
+    def _take(self, who: str, seconds: float) -> None:
+        """Give the keyboard to somebody, also when all that is known of its holder is that it sits at the terminal."""
+        if self.keyboard.holder == TERMINAL:
+            self.keyboard.release(TERMINAL)
+        self.keyboard.take(who, seconds)
+
+    def _check_keyboard(self, who: str) -> None:
+        if self.keyboard.holder != TERMINAL:
+            self.keyboard.check(who)
+
     async def _direct(self, who: str, *, guarded: bool) -> None:
-        self.keyboard.check(who)
+        self._check_keyboard(who)
         await self.queue.typed()
-        self.keyboard.check(who)
+        self._check_keyboard(who)
         if guarded and (asked := await self.watcher.asks_now()) is not None:
             raise self._asks(asked)
 

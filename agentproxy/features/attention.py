@@ -6,6 +6,7 @@ Whoever listens hears each change; people are told of it as an event, once it ha
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -41,6 +42,8 @@ SENTENCES = {
     Kind.UNKNOWN: "the agent is quiet, but its input line is not on the screen",
 }
 """What people read, by kind."""
+BELIEVED = 30.0
+"""Seconds for which a mark of work is believed on the screen of an agent that is quiet; then it is read once more."""
 RETRIES = 5
 """How often a screen that cannot be read is read again, a second apart."""
 
@@ -193,8 +196,14 @@ class Watcher:
             return
         self._reading = None
         if not self._ended and self._observer.status is AgentStatus.STABLE and self._observer.quiet_turns == turn:
-            self.screen, self._seen_turn = screen, turn
-            self._set(classify(screen, self.marks, datetime.now().astimezone()))
+            stood, self.screen, self._seen_turn = screen == self.screen, screen, turn
+            found = classify(screen, self.marks, datetime.now().astimezone())
+            if found.kind is Kind.WORKING:
+                if stood and attempt == RETRIES:
+                    found = classify(screen, replace(self.marks, busy=()), datetime.now().astimezone())
+                else:
+                    self._look_in(BELIEVED, turn, RETRIES)
+            self._set(found)
 
     async def asks_now(self) -> Attention | None:
         """Read the screen, whatever the agent does, and return what it asks; None when it asks nothing or cannot be read.
@@ -214,9 +223,14 @@ class Watcher:
         self._seen_turn = turn
         self._set(Attention(Kind.UNKNOWN, "the screen could not be read"))
         if attempt < RETRIES:
-            self._again = self._clock.callLater(1.0, self._look_again, turn, attempt + 1)
+            self._look_in(1.0, turn, attempt + 1)
         else:
             log.warn("The screen of an agent cannot be read: {refusal}", refusal=str(refusal))
+
+    def _look_in(self, seconds: float, turn: int, attempt: int) -> None:
+        if self._again is not None and self._again.active():
+            self._again.cancel()
+        self._again = self._clock.callLater(seconds, self._look_again, turn, attempt)
 
     def _look_again(self, turn: int, attempt: int) -> None:
         Deferred.fromCoroutine(self._look(turn, attempt)).addErrback(

@@ -85,6 +85,11 @@ def due(session: Session, active: datetime, is_idle: bool, patience: Patience) -
     return min(found, key=lambda one: one.at, default=None)
 
 
+def _told(end: Due) -> str:
+    """Return what tells one warning from another."""
+    return f"{end.reason} {end.at.isoformat()}"
+
+
 class Culler:
     """Looks at the sessions from time to time.
 
@@ -130,7 +135,9 @@ class Culler:
         end = due(session, one.active, one.is_idle, self._terms.of(session.owner, session.agent))
         if end is None or end.at - now > timedelta(seconds=self._terms.warning):
             one.warned = ""
-        elif end.at > now:
+        elif end.at > now or one.warned != _told(
+            end
+        ):  # one that is due since the last look is told before its end as well
             self._warn(one, end, now)
         else:
             one.living.stop(EndReason.EXPIRED, end.sentence).addErrback(
@@ -138,10 +145,9 @@ class Culler:
             )
 
     def _warn(self, one: Attendant, end: Due, now: datetime) -> None:
-        told = f"{end.reason} {end.at.isoformat()}"
-        if one.warned != told:
-            one.warned = told
-            seconds = round((end.at - now).total_seconds(), 1)
+        if one.warned != _told(end):
+            one.warned = _told(end)
+            seconds = max(0.0, round((end.at - now).total_seconds(), 1))
             one.living.tell("session.expiring", {"reason": end.reason, "at": end.at.isoformat(), "seconds": seconds})
 
     def look_at_ended(self) -> Deferred[None]:

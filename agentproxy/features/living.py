@@ -45,6 +45,9 @@ class Companion(Protocol):
     def requests_changed(self) -> None:
         """What the agent asks over its protocol has changed."""
 
+    def keys_typed(self) -> None:
+        """Somebody types at the agent's terminal."""
+
     def interrupting(self) -> Callable[[], Awaitable[None]]:
         """The agent is about to be interrupted; what is returned is to be done when it was."""
 
@@ -305,6 +308,11 @@ class LivingSession:
         """Pass on what the agent asks over its protocol."""
         if self.companion is not None:
             self.companion.requests_changed()
+
+    def keys_typed(self) -> None:
+        """Pass on that somebody types."""
+        if self.companion is not None:
+            self.companion.keys_typed()
 
     def _mark_log(self, at: str) -> None:
         """Write into the journal where the log stands."""

@@ -23,6 +23,7 @@ from agentproxy.agents.driver import (
     AskedEvent,
     ErrorEvent,
     ExitEvent,
+    KeysEvent,
     MessageEvent,
     PermittedEvent,
     StatusEvent,
@@ -53,6 +54,9 @@ class ObservationSink(Protocol):
 
     def requests_changed(self) -> None:
         """What the agent asks over its protocol is another thing now (:attr:`Observer.requests`)."""
+
+    def keys_typed(self) -> None:
+        """Somebody types at the agent's terminal."""
 
     def connection_changed(self, connected: bool, why: str) -> None:
         """The stream is open, or has broken for the reason *why* and will be opened again."""
@@ -191,6 +195,8 @@ class Observer:
             self._take_error(event)
         elif isinstance(event, ExitEvent):
             self._sink.agent_error(event.why, "error")
+        elif isinstance(event, KeysEvent):
+            self._sink.keys_typed()
         elif isinstance(event, AskedEvent):
             self._take_requests({**self.requests, event.request.id: event.request})
         elif isinstance(event, PermittedEvent):

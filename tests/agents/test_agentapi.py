@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import pytest_twisted
 from twisted.internet import reactor
@@ -94,3 +96,20 @@ def test_an_error_says_what_may_be_done_next(status: int, message: str, kind: ty
     """The sentences of agentapi 0.12.1 and their meaning."""
     body = f'{{"detail": "unexpected error occurred", "errors": [{{"message": "{message}"}}]}}'.encode()
     assert isinstance(outcome_of(Answer(status, body)), kind)
+
+
+@pytest.mark.parametrize(
+    ("code", "delivery", "kind"),
+    [
+        ("busy", "nothing_typed", Busy),
+        ("too_long", "nothing_typed", Refused),
+        ("not_entered", "taken_back", Refused),
+        ("not_entered", "typed", TypedNotEntered),
+        ("no_reaction", "entered", Unknown),
+        ("not_reading", "nothing_typed", Unknown),
+    ],
+)
+def test_the_embedded_agent_server_says_what_became_of_a_text(code: str, delivery: str, kind: type) -> None:
+    """What it says counts, whatever the sentence; when it may have been cut off nobody believes that nothing was typed."""
+    body = {"errors": [{"message": "failed to wait for screen to stabilize"}], "code": code, "delivery": delivery}
+    assert isinstance(outcome_of(Answer(500, json.dumps(body).encode())), kind)

@@ -11,10 +11,10 @@ import struct
 class Attached:
     """One WebSocket to ``/terminal``; ``seen`` has all bytes that came."""
 
-    def __init__(self, port: int, *headers: str, timeout: float = 40) -> None:
+    def __init__(self, port: int, *headers: str, timeout: float = 40, path: str = "/terminal") -> None:
         self.seen = b""
         self._socket = socket.create_connection(("127.0.0.1", port), timeout)
-        lines = ["GET /terminal HTTP/1.1", f"Host: 127.0.0.1:{port}", "Upgrade: websocket", "Connection: Upgrade"]
+        lines = [f"GET {path} HTTP/1.1", f"Host: 127.0.0.1:{port}", "Upgrade: websocket", "Connection: Upgrade"]
         key = base64.b64encode(os.urandom(16)).decode()
         lines += [f"Sec-WebSocket-Key: {key}", "Sec-WebSocket-Version: 13", *headers]
         self._socket.sendall("\r\n".join([*lines, "", ""]).encode())

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,25 @@ def test_the_screen_and_its_changes(server: AgentServer) -> None:
         assert len(change.data["rows"]) == 1
         assert change.data["cursor"]["row"] == int(next(iter(change.data["rows"])))
     server.client.send("\x7f" * len("raw words"), "raw")
+
+
+def test_keys_at_the_terminal_are_told_and_come_between_no_message(server: AgentServer) -> None:
+    """Whoever watches learns that somebody types, not what; what a terminal answers by itself is no key."""
+    reader = Attached(server.port)
+    text = "y" * 300
+    with server.client.events() as events, ThreadPoolExecutor(1) as pool:
+        events.until(lambda event: event.name == "status_change" and event.data["status"] == "stable")
+        sent = pool.submit(server.client.send, text)
+        server.log.wait("it is being typed", lambda log: b"yyy" in log.typed())
+        reader.press(b"z")
+        told = events.until(lambda event: event.name == "keys_typed")
+        assert list(told.data) == ["time"]
+        assert sent.result().status == 200
+    server.log.wait("the key", lambda log: log.typed().endswith(b"z"))
+    assert server.log.entered()[-1] == text
+    assert [event.name for event in events.seen].count("keys_typed") == 1
+    reader.press(b"\x7f")
+    reader.close()
 
 
 def test_several_attach_to_one_terminal(server: AgentServer) -> None:

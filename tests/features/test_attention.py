@@ -81,6 +81,16 @@ class TestWatcher:
         assert self.driver.screens_read == 1
         assert self.watcher.takes_message
 
+    def test_a_mark_of_work_is_not_believed_for_ever(self) -> None:
+        """A pause in an answer is work; a screen that has stood for long without a change is not."""
+        self.watcher.marks = AGENTS["codex"].marks
+        self.driver.turn("─ Worked for 1s ─\n\n› two\n\n• It begins\n\n› Ask Codex to do anything\n\n  stub-model")
+        assert (self.watcher.now.kind, self.watcher.takes_message) == (Kind.WORKING, False)
+        self.clock.advance(29)
+        assert self.watcher.now.kind is Kind.WORKING
+        self.clock.advance(1)
+        assert (self.watcher.now.kind, self.watcher.takes_message, self.driver.screens_read) == (Kind.IDLE, True, 2)
+
     def test_people_are_told_once(self) -> None:
         """A blip of work and the same question again is no news; a question that goes at once is none either."""
         self.driver.turn(ASKING)

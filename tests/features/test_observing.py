@@ -40,6 +40,9 @@ class Sink:
     def agent_error(self, text: str, level: str) -> None:
         self.told.append((level, text))
 
+    def keys_typed(self) -> None:
+        self.told.append("keys")
+
     def requests_changed(self) -> None:
         self.told.append("requests")
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.daemon import Daemon
+from tests.embedded.attached import Attached
 from tests.fakes import fake_command
 from tests.fakes.log import FakeLog
 from tests.waiting import wait_for
@@ -225,20 +226,41 @@ def test_the_keyboard_goes_from_hand_to_hand_and_is_free_in_the_end(talking: Tal
     assert talking.client.get(keyboard).json()["holder"] is None
 
 
-def test_what_cannot_be_decided_waits_for_a_person(talking: Talking) -> None:
-    """An agent that does not show what is typed: never again by itself; `discard` lets the queue go on, `retry` types it."""
-    session_id = talking.start("blind")
-    first = talking.send(session_id, "one", "?wait=delivered&timeout=60").json()
-    assert first["state"] == "uncertain", first
-    behind = talking.send(session_id, "two").json()
-    base = f"/sessions/{session_id}/deliveries"
-    held = wait_for("the hold", lambda: talking.client.get(base).json()["held"])
-    assert held == "a delivery is uncertain: retry or discard it"
-    assert talking.client.request("DELETE", f"{base}/{first['delivery_id']}").json()["code"] == "delivery_settled"
-    gone = talking.client.post_json(f"{base}/{first['delivery_id']}/discard", {}).json()
-    assert (gone["state"], gone["reason"]) == ("withdrawn", "discarded by local")
-    wait_for("the next one", lambda: talking.client.get(f"{base}/{behind['delivery_id']}").json()["typed_at"])
-    assert talking.client.post_json(f"{base}/{first['delivery_id']}/retry", {}).json()["code"] == "delivery_settled"
+def test_keys_at_the_terminal_hold_the_queue(talking: Talking) -> None:
+    """As raw keys do, for a moment; whoever wants the keyboard gets it, and a message of one's own may pass."""
+    session_id = talking.start("talker", message="first")
+    terminal = Attached(talking.daemon.port, path=f"/{session_id}/terminal")
+    wait_for("the answer", lambda: "reply: first" in talking.client.get(f"/{session_id}/messages").body.decode())
+    terminal.press(b"ab")
+    keyboard = f"/sessions/{session_id}/keyboard"
+    wait_for("the hold", lambda: talking.client.get(keyboard).json()["holder"] == "the terminal")
+    assert talking.send(session_id, "behind").json()["state"] == "accepted"
+    terminal.press(b"\x7f\x7f")
+    assert talking.client.post_json(keyboard, {"action": "take", "seconds": 600}).json()["holder"] == "local"
+    talking.client.post_json(keyboard, {"action": "release"})
+    talking.fake_log.wait("the queue", lambda log: log.entered() == ["first", "behind"])
+    terminal.close()
+
+
+def test_what_cannot_be_decided_waits_for_a_person(tmp_path: Path) -> None:
+    """agentapi types and does not enter what does not show: never again by itself; `discard` lets the queue go on."""
+    talking = Talking(tmp_path, "agentapi")
+    try:
+        session_id = talking.start("blind")
+        first = talking.send(session_id, "one", "?wait=delivered&timeout=60").json()
+        assert first["state"] == "uncertain", first
+        behind = talking.send(session_id, "two").json()
+        base = f"/sessions/{session_id}/deliveries"
+        held = wait_for("the hold", lambda: talking.client.get(base).json()["held"])
+        assert held == "a delivery is uncertain: retry or discard it"
+        assert talking.client.request("DELETE", f"{base}/{first['delivery_id']}").json()["code"] == "delivery_settled"
+        gone = talking.client.post_json(f"{base}/{first['delivery_id']}/discard", {}).json()
+        assert (gone["state"], gone["reason"]) == ("withdrawn", "discarded by local")
+        wait_for("the next one", lambda: talking.client.get(f"{base}/{behind['delivery_id']}").json()["typed_at"])
+        again = talking.client.post_json(f"{base}/{first['delivery_id']}/retry", {})
+        assert again.json()["code"] == "delivery_settled"
+    finally:
+        talking.daemon.stop()
 
 
 def test_a_key_brings_nothing_into_a_session_that_has_ended(talking: Talking) -> None:
