@@ -129,3 +129,22 @@ def test_the_health_check_tells_a_server_from_none(tmp_path: Path, up: bool) -> 
         assert (done.returncode == 0) is up
     finally:
         running.stop()
+
+
+def test_the_first_start_shows_an_administrators_key_once(tmp_path: Path) -> None:
+    """Without a configuration everybody is asked for a key; the container's log has one, the next start does not."""
+    given = dict(re.findall(r"(AGENTPROXY_\w+)=(\S+)", last("ENV")))
+    settings = {**given, "AGENTPROXY_LISTEN": "127.0.0.1", "AGENTPROXY_DATA_DIR": str(tmp_path / "data")}
+    daemon = Daemon(tmp_path, settings=settings)
+    try:
+        assert daemon.client.get("/search").status == 401
+        [key] = re.findall(r"\bap_\w+", daemon.log.read_text())
+        assert daemon.client.get("/auth/status", X_API_Key=key).json()["role"] == "admin"
+    finally:
+        daemon.stop()
+    again = Daemon(tmp_path, settings=settings)
+    try:
+        assert not re.findall(r"\bap_\w+", again.log.read_text())
+        assert again.client.get("/search", X_API_Key=key).status == 200
+    finally:
+        again.stop()

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.web.http import Request
@@ -57,12 +58,13 @@ class Guard:
         self._front: FrontFactory | None = None
         self._admission: Admission | None = None
         self._sharing: Sharing | None = None
+        self._soon: IDelayedCall | None = None
         self._again = LoopingCall(self.look_again)
         self._again.clock = reactor
         self.auditor = Auditor(AuditStore(store), reactor)
         self.permits = Permits(self.auditor.note, reactor.seconds, allowance_of(self._config.auth.limits))
-        around = Surroundings(reactor, self._read_options, loaded.path, self.auditor.note, self.look_again)
-        self._external = external(self._config.auth, reactor, roles_of(self._config), self.look_again)
+        around = Surroundings(reactor, self._read_options, loaded.path, self.auditor.note, self.look_soon)
+        self._external = external(self._config.auth, reactor, roles_of(self._config), self.look_soon)
         self.identity = Identity(self._config, store, around, self._external.authenticators)
         if (tokens := self._external.tokens) is not None:
             tokens.known_here = lambda user: self.identity.registry.known(user, "github")
@@ -83,7 +85,7 @@ class Guard:
         :raises ValueError, OSError: the static keys are wrong.
         """
         self._sharing = sharing = Sharing(
-            SharingStore(self._store), sessions, self.permits, self.identity.principals, self.look_again
+            SharingStore(self._store), sessions, self.permits, self.identity.principals, self.look_soon
         )
         self.identity.also_load(sharing.load)
         await self.identity.start()
@@ -110,6 +112,8 @@ class Guard:
         self._rechecking.stop()
         if self._again.running:
             self._again.stop()
+        if self._soon is not None and self._soon.active():
+            self._soon.cancel()
         await self.auditor.stop()
 
     # -- what others need
@@ -194,8 +198,15 @@ class Guard:
                 lambda failure: self.log.failure("Open streams are not looked at again", failure)
             )
 
+    def look_soon(self) -> None:
+        """Look again as soon as what runs now has answered: a log-out must not cut its own answer."""
+        if self._soon is None and self._front is not None:
+            self._soon = self._clock.callLater(0, self.look_again)
+
     def look_again(self) -> None:
         """Cut every request and stream that would not be let in now."""
+        if self._soon is not None and not self._soon.active():
+            self._soon = None
         if self._front is not None and self._admission is not None:
             self._front.recheck(self._admission.still_allowed)
 

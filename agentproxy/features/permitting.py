@@ -113,9 +113,23 @@ class Permits:
             return Refusal(FORBIDDEN, "You can only create sessions for yourself")
         if wish.scope == "team" and wish.team_id not in principal.teams and not everywhere:
             return Refusal(FORBIDDEN, f"You are not in the team {wish.team_id}")
+        return self._allowance_refusal(principal, living)
+
+    def _allowance_refusal(self, principal: Principal, living: int) -> Refusal | None:
         if self._allowance.sessions is not None and living >= self._allowance.sessions:
             return Refusal(TOO_MANY_SESSIONS, f"{living} of {self._allowance.sessions} live", retry_after=30.0)
         return self._too_often(self._starts, principal, "starts")
+
+    def check_restart(self, principal: Principal, session: Session, living: int) -> None:
+        """Check that one more life of a session is neither too often nor too many; the right to restart it is checked before.
+
+        :param living: other sessions of its owner that live now.
+        :raises Refusal: TOO_MANY_REQUESTS or TOO_MANY_SESSIONS.
+        """
+        refused = self._allowance_refusal(principal, living)
+        if refused is not None:
+            self.note(principal, "session.start", session.id, False, str(refused), owner=session.owner)
+            raise refused
 
     def _too_often(self, rates: Rates, principal: Principal, what: str) -> Refusal | None:
         wait = rates.take(principal.user_id)

@@ -355,15 +355,18 @@ class Sessions:
     async def restart(self, principal: Principal, session_id: str) -> Shown:
         """End the session if it lives and begin its next incarnation, with the agent's resume arguments.
 
-        :raises Refusal: SESSION_NOT_FOUND, SESSION_BUSY while it is being restarted, why it may not be started now (then it
-            goes on as it is), or why the start failed.
+        :raises Refusal: SESSION_NOT_FOUND, SESSION_BUSY while it is being restarted, TOO_MANY_SESSIONS or TOO_MANY_REQUESTS, why it
+            may not be started now (then it goes on as it is), or why the start failed.
         """
         await self.permitted(principal, session_id, "session.stop")
         if self._closing:
             raise Refusal(SHUTTING_DOWN)
         if session_id in self._restarting:
             raise Refusal(SESSION_BUSY, session_id=session_id)
-        self._recipes.check_again(await self._record(session_id))
+        record = await self._record(session_id)
+        self._recipes.check_again(record)
+        others = self._living_of(record.owner) - (session_id in self._living)
+        self._permits.check_restart(principal, record, others)
         living = await detached(self._restart(principal, session_id), "the restart of a session")
         return await self._outcome(living, Wait.LISTENING)
 

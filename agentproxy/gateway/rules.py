@@ -116,7 +116,7 @@ def _forwarded(head: Head, session_id: str, trusted: bool) -> bytes:
     chain = told(b"x-forwarded-for")
     known = chain + b", " + peer if chain and peer else chain or peer
     host = told(b"x-forwarded-host") or head.fields.first(b"host")
-    prefix = f"/s/{head.share}" if head.share else f"/{session_id}"
+    prefix = f"/{session_id}"  # also for a share link, whose token is nothing for an agent server
     return b"%s%sX-Forwarded-Proto: %s\r\nX-Forwarded-Prefix: %s%s\r\n" % (
         b"X-Forwarded-For: %s\r\n" % known if known else b"",
         b"X-Forwarded-Host: %s\r\n" % host if host else b"",

@@ -26,7 +26,8 @@ class FakeOidc:
     :ivar document: laid over the discovery document.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, issuer: str = ISSUER) -> None:
+        self.issuer = issuer
         self.key: Any = ECKey.generate_key("P-256", {"kid": "one", "use": "sig"})
         self.claims: dict[str, Any] = {}
         self.header: dict[str, Any] = {}
@@ -62,10 +63,10 @@ class FakeOidc:
 
     def _discovery(self, request: Request) -> bytes:
         document = {
-            "issuer": ISSUER,
-            "authorization_endpoint": f"{ISSUER}/login",
-            "token_endpoint": f"{ISSUER}/token",
-            "jwks_uri": f"{ISSUER}/keys",
+            "issuer": self.issuer,
+            "authorization_endpoint": f"{self.issuer}/login",
+            "token_endpoint": f"{self.issuer}/token",
+            "jwks_uri": f"{self.issuer}/keys",
             **self.document,
         }
         return self._answer(request, document)
@@ -82,7 +83,7 @@ class FakeOidc:
             return self._answer(request, {"error": "invalid_grant"})
         now = int(time.time())
         claims = {
-            "iss": ISSUER, "aud": "agentproxy", "sub": "u-1", "iat": now, "exp": now + 300, "nonce": began["nonce"],
+            "iss": self.issuer, "aud": "agentproxy", "sub": "u-1", "iat": now, "exp": now + 300, "nonce": began["nonce"],
             "preferred_username": "bob", "groups": ["devs"], **self.claims,
         }  # fmt: skip
         key = self.sign_with or self.key

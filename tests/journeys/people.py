@@ -37,10 +37,13 @@ def write_configuration(
 class GuardedDaemon(Daemon):
     """A daemon with :data:`ROWS` as its keys."""
 
+    program: tuple[str, ...] = ("-m", "agentproxy")
+
     def __init__(self, directory: Path, settings: Mapping[str, str] | None = None, **auth: Any) -> None:
         write_configuration(directory, **auth)
         first_port = str(20_000 + os.getpid() * 37 % 20_000)  # servers of other test runs search theirs elsewhere
-        super().__init__(directory, "embedded", {"AGENTPROXY_START_PORT": first_port, **(settings or {})})
+        settings = {"AGENTPROXY_START_PORT": first_port, **(settings or {})}
+        super().__init__(directory, "embedded", settings, self.program)
 
     def ask(self, name: str | None, method: str, target: str, body: object = None, **headers: str) -> Reply:
         """Send a request as somebody of :data:`KEYS`, as nobody (None), or with a secret."""

@@ -258,8 +258,11 @@ def test_rates_and_counts_of_one_user(tmp_path: Path) -> None:
             True,
         )
         assert daemon.ask("alice", "GET", f"/{session_id}/status").status == 200
-        daemon.ask("alice", "DELETE", f"/sessions/{session_id}")
-        daemon.ask("alice", "DELETE", f"/sessions/{daemon.started('alice')}")
+        daemon.ask("alice", "POST", f"/sessions/{session_id}/stop")
+        second = daemon.started("alice")
+        again = daemon.ask("alice", "POST", f"/sessions/{session_id}/restart")
+        assert (again.status, again.json()["code"]) == (429, "too_many_sessions")
+        daemon.ask("alice", "DELETE", f"/sessions/{second}")
         assert daemon.ask("alice", "POST", "/start", {}).json()["code"] == "too_many_requests"
         daemon.started("bob")
     finally:

@@ -1,21 +1,27 @@
 """Nobody is let in: every route of the face and every way through the gateway refuses a stranger.
 
-The routes are those of the classes that make the face. A route with a field that this test cannot fill fails it: say in ``FIELDS``
-what a stranger would put there.
+The routes are those of the classes that make the face; one test holds them against the tree of the daemon that is attacked, and the
+ways against those of the listening protocol. A route with a field that this test cannot fill fails it: say in ``FIELDS`` what a
+stranger would put there.
 """
 
 from __future__ import annotations
 
 import http.client
+import json
 import re
+import socket
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from agentproxy.gateway.connection import FrontProtocol
 from agentproxy.web.routing import Route, routes_of
 from tests.journeys.people import KEYS, GuardedDaemon
 from tests.test_docs import parts
+from tests.waiting import wait_for
 
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
 ROUTES = sorted(
@@ -27,6 +33,7 @@ FIELDS = {
     "token_id": "0123456789abcdef",
     "token": "0" * 32,
     "name": "alice",
+    "login_id": "0123456789abcdef",
     "grantee": "user:bob",
     "rest": "status",
 }
@@ -40,10 +47,16 @@ PAGES = {"/openapi.json", "/docs", "/docs/<name>", "/openapi.yaml"}
 """Documents that are the same for everybody."""
 
 
+class ToldDaemon(GuardedDaemon):
+    """A daemon that writes down its routes."""
+
+    program = (str(Path(__file__).with_name("telling.py")),)
+
+
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GuardedDaemon]:
     """A daemon with a session of Alice's."""
-    running = GuardedDaemon(tmp_path_factory.mktemp("daemon"))
+    running = ToldDaemon(tmp_path_factory.mktemp("daemon"))
     yield running
     running.stop()
 
@@ -67,14 +80,16 @@ def filled(one: Route, session_id: str) -> str:
     return re.sub(r"<([^>]+)>", value, one.path) + QUERIES.get(one.path, "")
 
 
-def answered(daemon: GuardedDaemon, method: str, target: str, name: str | None) -> tuple[int, bytes, str]:
+def answered(
+    daemon: GuardedDaemon, method: str, target: str, name: str | None, body: bytes = b"{}"
+) -> tuple[int, bytes, str]:
     """Return status, body and content type; the body of a stream is left out, for it does not end."""
-    headers = {"Content-Type": "application/json", "Content-Length": "2"}
+    headers = {"Content-Type": "application/json", "Content-Length": str(len(body))}
     if name is not None:
-        headers["X-API-Key"] = KEYS[name]
+        headers["X-API-Key"] = KEYS.get(name, name)
     connection = http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=40)
     try:
-        connection.request(method, target, b"{}", headers)
+        connection.request(method, target, body, headers)
         answer = connection.getresponse()
         kind = answer.headers.get("Content-Type", "")
         return answer.status, b"" if kind.startswith("text/event-stream") else answer.read(), kind
@@ -97,6 +112,21 @@ def test_there_are_routes_to_try() -> None:
     assert {"POST /start", "GET /search", "DELETE /sessions/<session_id>", "GET /audit"} <= {
         named(one) for one in ROUTES
     }
+
+
+def test_the_list_is_the_live_tree(daemon: GuardedDaemon) -> None:
+    """What the running daemon answers is what is tried here, route by route, and the sessions' own paths."""
+    path = daemon.log.with_name("routes.json")
+    live = json.loads(wait_for("the routes are told", lambda: path.exists() and path.read_text()))
+    wanted = {named(one) for one in ROUTES} | {"ANY /<session_id>/<path:rest>"}
+    assert {f"{method} {path}" for method, path in live} == wanted
+
+
+def test_every_way_of_the_listening_protocol_is_tried() -> None:
+    """A request becomes an exchange with an agent server or a turn of the site; another way needs its own attack here."""
+    ways = set(FrontProtocol.__annotations__["_turn"].split(" | ")) - {"None"}
+    tried = {"Exchange": test_the_gateway_refuses_strangers, "SiteTurn": test_somebody_without_a_key_gets_401}
+    assert ways == set(tried), "attack the new way too, and say here which test does"
 
 
 @pytest.mark.parametrize("one", ROUTES, ids=named)
@@ -159,16 +189,107 @@ def test_the_gateway_refuses_strangers(method: str, target: str, daemon: Guarded
     assert status == 404
 
 
-@pytest.mark.parametrize("name", [None, "bob"])
-def test_a_web_socket_refuses_strangers(name: str | None, daemon: GuardedDaemon, session_id: str) -> None:
+def shaken(daemon: GuardedDaemon, target: str, name: str | None, *headers: str) -> int:
+    """Return the status that answers a handshake for a WebSocket, as somebody of :data:`KEYS` or with a secret."""
+    key = [f"X-API-Key: {KEYS.get(name, name)}"] if name else []
+    lines = [
+        f"GET {target} HTTP/1.1", "Host: localhost", "Connection: Upgrade", "Upgrade: websocket",
+        "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", *key, *headers, "", "",
+    ]  # fmt: skip
+    with socket.create_connection(("127.0.0.1", daemon.port), 40) as connection:
+        connection.sendall("\r\n".join(lines).encode())
+        return int(connection.recv(12)[9:12])
+
+
+@pytest.mark.parametrize("target", ["ws", "terminal", "events", "%74erminal"])
+def test_a_web_socket_refuses_strangers(target: str, daemon: GuardedDaemon, session_id: str) -> None:
     """The handshake is answered with the same refusal, not with 101."""
-    key = f"X-API-Key: {KEYS[name]}\r\n" if name else ""
-    head = (
-        f"GET /{session_id}/ws HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade, close\r\nUpgrade: websocket\r\n"
-        f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{key}\r\n"
-    )
-    answer = daemon.client.raw(head.encode())
-    assert answer.startswith(b"HTTP/1.1 404" if name else b"HTTP/1.1 401")
+    assert shaken(daemon, f"/{session_id}/{target}", None) == 401
+    assert shaken(daemon, f"/{session_id}/{target}", "bob") == 404
+
+
+GETS = [one for one in ROUTES if one.method == "GET"]
+
+
+@pytest.mark.parametrize("one", [one for one in GETS if not one.open], ids=named)
+def test_our_own_web_sockets_refuse_strangers(one: Route, daemon: GuardedDaemon, session_id: str) -> None:
+    """A handshake on any route opens nothing for nobody, and nothing of a session for another user or a foreign page."""
+    path = filled(one, session_id)
+    assert shaken(daemon, path, None) == 401
+    if "<session_id>" in one.path:
+        assert shaken(daemon, path, "bob") in (400, 404)
+    foreign = shaken(daemon, path, "alice", "Origin: https://evil.example")
+    assert foreign != 101, "a page of another origin has opened a WebSocket"
+
+
+def test_a_limited_token_does_only_what_it_is_for(daemon: GuardedDaemon, session_id: str) -> None:
+    """A token of Alice's for lists alone reads nothing, sends nothing and makes no tokens, on any route of her session."""
+    wish = {"name": "lists", "scopes": ["session.list:own"]}
+    made = daemon.ask("alice", "POST", "/auth/tokens", wish).json()["token"]
+    wrong = {}
+    for one in ROUTES:
+        if "<session_id>" in one.path:
+            status, _body, _kind = answered(daemon, one.method, filled(one, session_id), made)
+            if status not in (400, 404):
+                wrong[named(one)] = status
+    assert wrong == {}
+    assert [answered(daemon, method, f"/{session_id}/status", made)[0] for method in ("GET", "POST")] == [404, 404]
+    assert shaken(daemon, f"/{session_id}/terminal", made) == 404
+    assert daemon.ask(made, "POST", "/auth/tokens", {}).status == 403
+
+
+BODIES = {
+    "PATCH /sessions/<session_id>": b'{"description": "changed"}',
+    "POST /sessions/<session_id>/messages": b'{"content": "changed"}',
+    "PATCH /sessions/<session_id>/deliveries/<delivery_id>": b'{"content": "changed"}',
+    "POST /sessions/<session_id>/keyboard": b'{"action": "take"}',
+    "PUT /sessions/<session_id>/access/<path:grantee>": b'{"access": "write"}',
+}
+"""What would change something, where an empty body would not."""
+READS = {"GET", "HEAD", "OPTIONS"}
+
+
+def test_a_reader_changes_nothing(daemon: GuardedDaemon, session_id: str) -> None:
+    """With whom Alice shares her session for reading reads it, and is refused whatever changes something, on every route."""
+    path = f"/sessions/{session_id}/access/user:carl"
+    assert daemon.ask("alice", "PUT", path, {"access": "read"}).status == 200
+    try:
+        assert answered(daemon, "GET", f"/sessions/{session_id}", "carl")[0] == 200
+        later = {"content": "later"}
+        said = daemon.ask("alice", "POST", f"/sessions/{session_id}/messages", later)
+        assert said.status == 202, said.body
+        delivery = said.json()["delivery_id"]
+        wrong = {}
+        for one in ROUTES:
+            if "<session_id>" in one.path and one.method not in READS:
+                target = filled(one, session_id).replace(GUESSED, delivery)
+                status, body, _kind = answered(daemon, one.method, target, "carl", BODIES.get(named(one), b"{}"))
+                if status != 403:
+                    wrong[named(one)] = (status, body)
+        assert wrong == {}
+        for method in ("POST", "PUT", "PATCH", "DELETE", "PROPFIND"):
+            assert answered(daemon, method, f"/{session_id}/message", "carl")[0] == 403
+        assert shaken(daemon, f"/{session_id}/terminal", "carl") == 403
+        assert daemon.ask("alice", "GET", f"/sessions/{session_id}").json()["phase"] == "ready"
+    finally:
+        assert daemon.ask("alice", "DELETE", path).status == 200
+
+
+def test_a_link_for_reading_opens_nothing_else(daemon: GuardedDaemon, session_id: str) -> None:
+    """Only the session's own paths, only for reading, and only with a key; no way out of it leads to another place."""
+    other = daemon.started("alice")
+    link = daemon.ask("alice", "POST", f"/sessions/{session_id}/share").json()["share_url"]
+    assert answered(daemon, "GET", f"{link}status", "bob")[0] == 200
+    assert answered(daemon, "GET", f"{link}status", None)[0] == 401
+    for method in ("POST", "PUT", "PATCH", "DELETE", "PROPFIND"):
+        assert answered(daemon, method, f"{link}message", "bob")[0] == 403
+    assert shaken(daemon, f"{link}terminal", "bob") == 403
+    for rest in (f"../{other}/status", f"..%2f{other}/status", f"%2e%2e/{other}/status", "../../search"):
+        assert answered(daemon, "GET", link + rest, "bob")[0] in (400, 404), rest
+    for path in (link.upper(), link[:-2] + "/status", "/s//status", f"/s/{session_id}/status"):
+        assert answered(daemon, "GET", path, "bob")[0] in (308, 404), path
+    assert answered(daemon, "GET", f"/sessions/{session_id}", "bob")[0] == 404
+    assert daemon.ask("alice", "DELETE", f"/sessions/{session_id}/share").status == 200
 
 
 @pytest.mark.parametrize("framing", ["Content-Length: 99999999999", "Transfer-Encoding: chunked"])
