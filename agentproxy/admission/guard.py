@@ -149,6 +149,7 @@ class Guard:
             self._note_login(user, verb, allowed, reason, gatekeeper.address_of(AskingRequest.of(request)), facts)
 
         return Door(
+            lambda request: gatekeeper.address_of(AskingRequest.of(request)),
             lambda request: gatekeeper.is_secure(AskingRequest.of(request)),
             lambda request: gatekeeper.same_origin(AskingRequest.of(request)),
             note,

@@ -1,8 +1,8 @@
 """Who asks, decided from memory for the web's routes and the gateway alike.
 
 The order: the ``Host`` must be ours; each credential is shown to each authenticator in the configured order and the first principal
-counts; a cookie that changes something needs a matching ``Origin``. Whoever fails is told nothing but 401, and 429 when an address
-or a secret fails often; a right key always opens.
+counts; a cookie that changes something needs a matching ``Origin``, and so does a page while everybody is let in. Whoever fails is
+told nothing but 401, and 429 when an address or a secret fails often; a right key always opens.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from agentproxy.model.cors import CorsRules
 from agentproxy.model.principal import LOCAL, Principal
 from agentproxy.model.rate import Rates
 
+_ONLY_OURS = "without a key, things are changed only from a page of an allowed origin"
 _SAFE = frozenset({b"GET", b"HEAD", b"OPTIONS"})
 
 
@@ -73,7 +74,8 @@ class Gatekeeper:
         if not rules.hosts.takes(host):
             return Refusal(WRONG_HOST, host.decode("latin-1")[:200])
         if not rules.enabled:
-            return LOCAL
+            foreign = asking.method not in _SAFE and asking.get(b"origin") is not None and not self.same_origin(asking)
+            return Refusal(FOREIGN_ORIGIN, _ONLY_OURS) if foreign else LOCAL
         shown = self._reader.credentials(asking)
         later: list[tuple[Credential, Later]] = []
         fallback: Refusal | None = None
@@ -108,7 +110,7 @@ class Gatekeeper:
     def _checked(self, principal: Principal, credential: Credential, asking: Asking) -> Principal | Refusal:
         if credential.place != "cookie" or asking.method in _SAFE or self.same_origin(asking):
             return principal
-        return Refusal(FOREIGN_ORIGIN, "a cookie changes things only from a page of an allowed origin")
+        return Refusal(FOREIGN_ORIGIN, _ONLY_OURS)
 
     def same_origin(self, asking: Asking) -> bool:
         """Return whether a request says that it comes from a page that may use our cookie."""

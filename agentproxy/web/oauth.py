@@ -29,15 +29,18 @@ from agentproxy.auth.flows import Flow, Flows, is_local_path
 from agentproxy.auth.providers import LoggedIn, Provider
 from agentproxy.auth.registry import Registry
 from agentproxy.auth.showing import COOKIE, SESSION_HEADER
-from agentproxy.errors import FOREIGN_ORIGIN, INVALID_REQUEST, NOT_FOUND, UNAUTHENTICATED, Refusal
+from agentproxy.errors import FOREIGN_ORIGIN, INVALID_REQUEST, NOT_FOUND, TOO_MANY_REQUESTS, UNAUTHENTICATED, Refusal
 from agentproxy.model.credentials import Login
 from agentproxy.model.principal import Principal
+from agentproxy.model.rate import Rate, Rates
 from agentproxy.web import wire
 from agentproxy.web.answers import answer
 from agentproxy.web.routing import route
 
 log = Logger()
 BROWSER_COOKIE = b"agentproxy_login"
+BEGUN_PER_MINUTE = 60
+"""Log-ins that one address may begin."""
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -75,11 +78,13 @@ def may_return_to(uri: str, allowed: Sequence[str]) -> bool:
 class Door:
     """What the gatekeeper knows of requests.
 
+    :param address: where it comes from.
     :param secure: whether it came over TLS, also before a proxy that is trusted.
     :param same_origin: whether its page may use our cookie.
     :param note: notes an attempt in the audit: the request, whose, the verb, whether it was allowed, why, and facts.
     """
 
+    address: Callable[[Request], str]
     secure: Callable[[Request], bool]
     same_origin: Callable[[Request], bool]
     note: Callable[[Request, str, str, bool, str, Mapping[str, object]], None]
@@ -110,6 +115,7 @@ class OAuth:
         self._lasts = lasts
         self._redirect_uris = redirect_uris
         self._flows = Flows(now)
+        self._begun = Rates(Rate.per_minute(BEGUN_PER_MINUTE), now)
         self._recheck = recheck
         self._door = door
 
@@ -119,6 +125,15 @@ class OAuth:
             known = ", ".join(self._providers) or "none"
             raise Refusal(NOT_FOUND, f"no log-in {wanted!r} is configured; there is {known}")
         return self._providers[wanted]
+
+    def _check_rate(self, request: Request) -> None:
+        """Keep one address from crowding out the log-ins of others.
+
+        :raises Refusal: TOO_MANY_REQUESTS.
+        """
+        wait = self._begun.take(self._door.address(request))
+        if wait:
+            raise Refusal(TOO_MANY_REQUESTS, "too many log-ins were begun", retry_after=wait)
 
     # -- for programs
 
@@ -135,6 +150,7 @@ class OAuth:
             raise wire.invalid(
                 "$.redirect_uri", "Unauthorized redirect_uri; auth.github.oauth.redirect_uris lists them"
             )
+        self._check_rate(request)
         state, flow = self._flows.begin(provider.name, body.redirect_uri)
         return answer(request, {"auth_url": await provider.address(flow, state), "state": state})
 
@@ -216,7 +232,9 @@ class OAuth:
         """
         by_cookie = request.getHeader(SESSION_HEADER) is None and request.getCookie(COOKIE) is not None
         if by_cookie and not self._door.same_origin(request):
-            raise Refusal(FOREIGN_ORIGIN, "a cookie changes things only from a page of an allowed origin")
+            raise Refusal(
+                FOREIGN_ORIGIN, "without a session id, things are changed only from a page of an allowed origin"
+            )
         secret = self._shown(request) or given
         if not secret:
             raise Refusal(INVALID_REQUEST, "Session ID required")
@@ -236,6 +254,7 @@ class OAuth:
             raise wire.invalid("next", "expected a path of this server, such as /docs")
         scheme = "https" if self._door.secure(request) else "http"
         redirect_uri = f"{scheme}://{request.getHeader('host')}/oauth/callback"
+        self._check_rate(request)
         cookie = secrets.token_urlsafe(32)
         state, flow = self._flows.begin(provider.name, redirect_uri, cookie, wanted.next)
         address = await provider.address(flow, state)

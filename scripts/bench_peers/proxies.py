@@ -124,10 +124,11 @@ def call(port: int, method: str, path: str, value: object = None, headers: Mappi
         return json.loads(answer.read() or b"null")
 
 
-def daemon(directory: Path, key: str = "") -> Proxy:
+def daemon(directory: Path, key: str = "", others: int = 0) -> Proxy:
     """Start the shipped daemon with its default configuration, the agents and their server excepted.
 
     :param key: with one, authentication is on and every request needs it.
+    :param others: how many further keys are known, as hashes in a file.
     """
     directory.mkdir()
     stub = directory / "agentapi"
@@ -146,7 +147,10 @@ def daemon(directory: Path, key: str = "") -> Proxy:
     headers = {"X-API-Key": key} if key else {}
     if key:
         rows = [{"key": key, "user_id": "bench", "role": "user"}]
-        wanted["auth"] = {"enabled": True, "static": {"enabled": True, "api_keys": rows}}
+        rows += [{"key": f"sha256:{number:064x}", "user_id": f"user{number}"} for number in range(others)]
+        keys = directory / "keys.json"
+        keys.write_text(json.dumps({"api_keys": rows}), encoding="utf-8")
+        wanted["auth"] = {"enabled": True, "static": {"enabled": True, "keys_file": str(keys)}}
     (directory / "conf.json").write_text(json.dumps(wanted), encoding="utf-8")
     environment = {**os.environ, "BENCH_CPU": LOAD_CPU}
     words = [sys.executable, "-m", "agentproxy", "-c", str(directory / "conf.json")]
@@ -159,7 +163,7 @@ def daemon(directory: Path, key: str = "") -> Proxy:
     except Exception as error:
         process.terminate()
         raise Missing(f"our own daemon: {error}\n" + (directory / "out").read_text()[-2000:]) from error
-    name = "ours, authentication on" if key else "ours"
+    name = f"ours, authentication on{f', {others + 1} keys' if others else ''}" if key else "ours"
     return Proxy(name, port, ids[0], ids[1], [process], process.pid, headers)
 
 

@@ -176,6 +176,27 @@ def test_a_cookie_changes_things_only_from_an_allowed_page(method: str, origin: 
     assert gate.identify(asked("GET", Cookie="agentproxy_session=s3cret", **headers)) == ANN
 
 
+@pytest.mark.parametrize(
+    ("origin", "allowed"),
+    [
+        (None, True),
+        ("http://localhost:3000", True),
+        ("http://proxy:8080", True),
+        ("https://evil.example", False),
+        ("http://localhost.evil.example", False),
+        ("null", False),
+    ],
+)
+def test_without_authentication_a_foreign_page_changes_nothing(origin: str | None, allowed: bool) -> None:
+    """A web page that somebody visits can send a form to this machine: it starts no agent here. Programs send no origin."""
+    gate = keeper(enabled=False, cors=CorsRules())
+    headers = {} if origin is None else {"Origin": origin}
+    for method in ("POST", "PUT", "PATCH", "DELETE"):
+        answer = gate.identify(asked(method, host="proxy:8080", **headers))
+        assert answer == LOCAL if allowed else kind_of(answer) is FOREIGN_ORIGIN
+    assert gate.identify(asked("GET", host="proxy:8080", **headers)) == LOCAL
+
+
 def test_over_tls_a_page_without_tls_is_another_origin() -> None:
     """A page that somebody on the network can change may not use the cookie of the page behind TLS."""
     gate = keeper(a_ring(s3cret=ANN))

@@ -28,7 +28,7 @@ from agentproxy.model.credentials import digest
 from agentproxy.model.principal import Principal
 from agentproxy.store.identity import IdentityStore
 from agentproxy.web.answers import answer
-from agentproxy.web.oauth import Door, OAuth, may_return_to
+from agentproxy.web.oauth import BEGUN_PER_MINUTE, Door, OAuth, may_return_to
 from agentproxy.web.routing import Face, route
 from tests.auth.fake_github import TOKEN, FakeGitHub
 from tests.store.making import a_store
@@ -74,6 +74,7 @@ class Server:
         self.notes: list[tuple[str, str, bool]] = []
         self.rechecking = Rechecking(self.registry, found.providers, self.clock, 300.0)
         door = Door(
+            lambda _request: "127.0.0.1",
             lambda _request: False,
             lambda request: request.getHeader("origin") == ORIGIN,
             lambda _request, user, verb, allowed, _why, _facts: self.notes.append((user, verb, allowed)),
@@ -282,3 +283,16 @@ async def test_a_stranger_with_an_accounts_name_does_not_log_in(server: Server) 
     status, said, _headers = await server.ask("GET", f"/oauth/callback?code={code}&state={state}")
     assert (status, said["error"]) == (401, "Authentication required")
     assert server.notes == [("ann", "auth.login", False)]
+
+
+@pytest_twisted.ensureDeferred
+async def test_one_address_does_not_crowd_out_the_log_ins_of_others(server: Server) -> None:
+    """Whoever begins log-ins without end is told to wait; one that was begun before is finished."""
+    _code, begun, _headers = await server.ask("POST", "/oauth/authorize", {"redirect_uri": RETURN})
+    last: tuple[int, Any, Any] = (200, None, None)
+    for _ in range(BEGUN_PER_MINUTE):
+        last = await server.ask("POST", "/oauth/authorize", {"redirect_uri": RETURN})
+    assert (last[0], last[1]["code"], last[2].hasHeader("retry-after")) == (429, "too_many_requests", True)
+    assert (await server.ask("GET", "/oauth/login"))[0] == 429
+    code, state = server.github.authorize(begun["auth_url"])
+    assert (await server.ask("GET", f"/oauth/callback?code={code}&state={state}"))[0] == 200
