@@ -27,6 +27,7 @@ class Daemon:
     :param program: what Python runs.
     :ivar python: the interpreter that runs it.
     :param below: a command that runs the daemon, such as a tracer.
+    :param port: where it listens; 0 is one that is free.
     """
 
     python = sys.executable
@@ -38,6 +39,7 @@ class Daemon:
         settings: Mapping[str, str] | None = None,
         program: Sequence[str] = ("-m", "agentproxy"),
         below: Sequence[str] = (),
+        port: int = 0,
     ) -> None:
         agentapi = find_agentapi()
         if agent_server == "agentapi" and agentapi is None:
@@ -57,7 +59,7 @@ class Daemon:
         )
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [*below, self.python, *program, "--port", "0"],
+                [*below, self.python, *program, "--port", str(port)],
                 cwd=directory,
                 env=environment,
                 stdin=subprocess.DEVNULL,

@@ -63,6 +63,21 @@ def parts() -> list[type]:
     return [one for one in found if one.__module__.startswith("agentproxy.web.") and list(routes_of(one))]
 
 
+def test_the_reference_of_the_routes_is_the_one_of_the_code() -> None:
+    """docs/routes.md is what the types say."""
+    from agentproxy.web.reference import page
+
+    text = (ROOT / "docs" / "routes.md").read_text(encoding="utf-8")
+    assert text == page(), "run python -m agentproxy.web.reference docs/routes.md"
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    """mkdocs.yml leads to each page, and to none that is not there."""
+    named = set(re.findall(r"(\S+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.MULTILINE))
+    there = {str(page.relative_to(ROOT / "docs")) for page in (ROOT / "docs").rglob("*.md")}
+    assert named - {"README.md"} == there
+
+
 def test_the_reference_of_the_command_line_is_the_one_of_the_code() -> None:
     """docs/commands.md is what the commands say of themselves."""
     from agentproxy.commands.reference import document

@@ -13,12 +13,14 @@ from twisted.internet.error import ConnectError, ConnectionClosed
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
-from twisted.web.client import PartialDownloadError, ResponseFailed
+from twisted.web.client import PartialDownloadError, ResponseDone, ResponseFailed
+from twisted.web.http import PotentialDataLoss
 
-from agentproxy.client import calls, results
-from agentproxy.client.calls import Call
-from agentproxy.client.failures import ClientError, Refused, Unreachable, refusal
+from agentproxy.client import calls, people, results
+from agentproxy.client.call import Call
+from agentproxy.client.failures import ClientError, Unreachable, refusal
 from agentproxy.client.progress import Progress, outcome
+from agentproxy.client.resuming import Place
 from agentproxy.client.retries import Retries
 from agentproxy.model.sse import EventParser
 
@@ -122,6 +124,10 @@ class AsyncClient:
         """Show one delivery."""
         return await self.do(calls.delivery(session_id, delivery_id))
 
+    async def edit(self, session_id: str, delivery_id: str, **changes: Any) -> results.Delivery:
+        """Change a delivery that is not typed yet, or put it before another one."""
+        return await self.do(calls.edit(session_id, delivery_id, **changes))
+
     async def withdraw(self, session_id: str, delivery_id: str) -> results.Delivery:
         """Take a delivery back that is not typed yet."""
         return await self.do(calls.withdraw(session_id, delivery_id))
@@ -134,43 +140,111 @@ class AsyncClient:
 
     async def approvals(self, session_id: str | None = None) -> tuple[results.Approval, ...]:
         """List the approvals that wait."""
-        return await self.do(calls.approvals(session_id))
+        return await self.do(people.approvals(session_id))
 
     async def approve(self, approval_id: str, answer: str) -> results.Approval:
         """Answer an approval: allow, deny, or the name of a choice."""
-        return await self.do(calls.approve(approval_id, answer))
+        return await self.do(people.approve(approval_id, answer))
 
     async def share(self, session_id: str, access: str = "read", expires_in: float | None = None) -> results.Share:
         """Make the link of a session, or return the one that it has."""
-        return await self.do(calls.share(session_id, access=access, expires_in=expires_in))
+        return await self.do(people.share(session_id, access=access, expires_in=expires_in))
 
     async def unshare(self, session_id: str) -> None:
         """Take the link of a session back."""
-        await self.do(calls.unshare(session_id))
+        await self.do(people.unshare(session_id))
 
     async def grant(self, session_id: str, grantee: str, access: str = "read") -> None:
         """Share a session with ``user:NAME`` or ``team:ORG/SLUG``."""
-        await self.do(calls.grant(session_id, grantee, access))
+        await self.do(people.grant(session_id, grantee, access))
 
     async def ungrant(self, session_id: str, grantee: str) -> None:
         """Take a grant back."""
-        await self.do(calls.ungrant(session_id, grantee))
+        await self.do(people.ungrant(session_id, grantee))
 
     async def add_token(self, name: str, **how: Any) -> results.Token:
         """Make an API token; its secret is in the result and nowhere else."""
-        return await self.do(calls.add_token(name, **how))
+        return await self.do(people.add_token(name, **how))
 
     async def tokens(self, owner: str | None = None) -> tuple[results.Token, ...]:
         """List the caller's tokens, another owner's, or everybody's (``*``)."""
-        return await self.do(calls.tokens(owner))
+        return await self.do(people.tokens(owner))
 
     async def revoke_token(self, token_id: str) -> None:
         """Revoke a token; what it had opened is cut."""
-        await self.do(calls.revoke_token(token_id))
+        await self.do(people.revoke_token(token_id))
 
     async def audit(self, **wanted: Any) -> tuple[results.AuditEntry, ...]:
         """Return who did what."""
-        return await self.do(calls.audit(**wanted))
+        return await self.do(people.audit(**wanted))
+
+    async def approval_rules(self) -> tuple[results.Rule, ...]:
+        """List the rules that answer approvals for the caller."""
+        return await self.do(people.approval_rules())
+
+    async def add_approval_rule(self, command: str, answer: str = "allow", **how: Any) -> results.Rule:
+        """Let approvals of a command be answered by themselves: ``allow`` or ``deny``."""
+        return await self.do(people.add_approval_rule(command, answer, **how))
+
+    async def remove_approval_rule(self, rule_id: str) -> None:
+        """Remove a rule."""
+        await self.do(people.remove_approval_rule(rule_id))
+
+    async def shared(self, session_id: str) -> results.Share:
+        """Show the link of a session."""
+        return await self.do(people.shared(session_id))
+
+    async def access(self, session_id: str, user: str | None = None) -> results.Access:
+        """Show with whom a session is shared, and what the caller, or *user*, could do to it."""
+        return await self.do(people.access(session_id, user))
+
+    async def keyboard(self, session_id: str) -> results.Keyboard:
+        """Show who types into a session."""
+        return await self.do(people.keyboard(session_id))
+
+    async def use_keyboard(self, session_id: str, action: str, **how: Any) -> results.Keyboard:
+        """``take`` the keyboard of a session, ``hand_over`` or ``release`` it."""
+        return await self.do(people.use_keyboard(session_id, action, **how))
+
+    async def accounts(self) -> tuple[results.Account, ...]:
+        """List the accounts."""
+        return await self.do(people.accounts())
+
+    async def add_account(self, name: str, **how: Any) -> results.Account:
+        """Make an account of a user or a service."""
+        return await self.do(people.add_account(name, **how))
+
+    async def change_account(self, name: str, **changes: Any) -> results.Account:
+        """Change an account."""
+        return await self.do(people.change_account(name, **changes))
+
+    async def budgets(self, session_id: str | None = None) -> tuple[results.Budget, ...]:
+        """Show what the caller, or a session, has spent of its budgets."""
+        return await self.do(people.budgets(session_id))
+
+    async def lift_budget(self, subject: str, measure: str, amount: int) -> results.Budget:
+        """Give a subject so much more for now."""
+        return await self.do(people.lift_budget(subject, measure, amount))
+
+    async def log_in_kinds(self) -> tuple[results.LoginKind, ...]:
+        """List the ways to log in that the server offers."""
+        return await self.do(people.log_in_kinds())
+
+    async def log_ins(self, owner: str | None = None) -> tuple[results.LogIn, ...]:
+        """List the log-ins in browsers: the caller's, another owner's, or everybody's (``*``)."""
+        return await self.do(people.log_ins(owner))
+
+    async def end_log_in(self, login_id: str) -> None:
+        """End a log-in; what it had opened is cut."""
+        await self.do(people.end_log_in(login_id))
+
+    async def approval(self, approval_id: str) -> results.Approval:
+        """Show one approval."""
+        return await self.do(people.approval(approval_id))
+
+    async def approval_history(self, session_id: str, limit: int | None = None) -> tuple[results.Approval, ...]:
+        """List the approvals of a session, settled ones too."""
+        return await self.do(people.approval_history(session_id, limit=limit))
 
     # -- looking
 
@@ -193,24 +267,19 @@ class AsyncClient:
 
         It ends when the server ends it for good: the session is deleted, or may no longer be read.
         """
-        tried = 0
+        place = Place(after, self._retries)
         while True:
             try:
-                async with aclosing(self._stream(calls.event_stream(session_id, after, types))) as stream:
+                async with aclosing(self._stream(calls.event_stream(session_id, place.after, types))) as stream:
                     async for event in stream:
-                        after, tried = max(after, event.id), 0
+                        place.heard(event)
                         yield event
                 failure: ClientError = Unreachable("the stream ended")
-            except Refused as refused:
-                if refused.status in (404, 410) and after:
-                    return
-                failure = refused
-            except Unreachable as unreachable:
-                failure = unreachable
-            tried += 1
-            wait = self._retries.wait(calls.event_stream(session_id, after), failure, tried)
+            except ClientError as error:
+                failure = error
+            wait = place.broke(failure, self._reactor.seconds())
             if wait is None:
-                raise failure
+                return
             await deferLater(self._reactor, wait)
 
     async def cursor(self, session_id: str | None = None) -> int:
@@ -222,6 +291,12 @@ class AsyncClient:
     ) -> tuple[results.Event, ...]:
         """Return the events behind ``after`` that are there now, oldest first."""
         return await self.do(calls.events(session_id, after=after, limit=limit, types=types))
+
+    async def follow_log(self, session_id: str, size: int | None = None) -> AsyncGenerator[bytes, None]:
+        """Yield what the agent server printed and prints, until the session ends."""
+        async with aclosing(self.stream(calls.follow_log(session_id, size))) as chunks:
+            async for chunk in chunks:
+                yield chunk
 
     async def whoami(self) -> str:
         """Return the name by which the server knows this client."""
@@ -250,13 +325,28 @@ class AsyncClient:
                     raise
             await deferLater(self._reactor, wait)
 
+    async def stream(self, call: Call[Any]) -> AsyncGenerator[bytes, None]:
+        """Send a call and yield its answer piece by piece, as it comes.
+
+        :raises Refused, Unreachable: as the name says; it is not sent again.
+        """
+        body = _Body()
+        answer = await self._send(call)
+        answer.deliverBody(body)
+        try:
+            while isinstance(chunk := await body.chunks.get(), bytes):
+                yield chunk
+        finally:
+            body.cut()
+        if not chunk.check(ResponseDone, PotentialDataLoss):
+            raise Unreachable(f"the stream broke off: {chunk.getErrorMessage()}")
+
     async def _send(self, call: Call[Any]) -> Any:
         """Return the answer to a call, its head read and found good."""
         headers = {"Accept": "application/json", "User-Agent": "agentproxy-client", **call.headers}
         if call.body is not None:
             headers["Content-Type"] = "application/json"
-        if self._key:
-            headers["Authorization"] = f"Bearer {self._key}"
+        headers |= self.credentials()
         try:
             answer = await self._treq.request(
                 call.method, self._url + call.target, data=call.content, headers=headers, timeout=call.patience,
@@ -265,9 +355,13 @@ class AsyncClient:
         except _BROKEN as error:
             raise Unreachable(f"{self._url} does not answer: {error}") from error
         if answer.code >= 400:
-            wait = answer.headers.getRawHeaders("retry-after", [None])[0]
-            raise refusal(answer.code, await self._body(answer), wait)
+            wait, name = (answer.headers.getRawHeaders(one, [None])[0] for one in ("retry-after", "x-request-id"))
+            raise refusal(answer.code, await self._body(answer), wait, name)
         return answer
+
+    def credentials(self) -> dict[str, str]:
+        """Return the headers by which the server knows this client, for programs that ask it by other means."""
+        return {"Authorization": f"Bearer {self._key}"} if self._key else {}
 
     async def _body(self, answer: Any) -> bytes:
         try:
@@ -277,15 +371,11 @@ class AsyncClient:
         return body
 
     async def _stream(self, call: Call[None]) -> AsyncGenerator[results.Event, None]:
-        parser, body = EventParser(), _Body()
-        answer = await self._send(call)
-        answer.deliverBody(body)
-        try:
-            while isinstance(chunk := await body.chunks.get(), bytes):
+        parser = EventParser()
+        async with aclosing(self.stream(call)) as chunks:
+            async for chunk in chunks:
                 for event in parser.feed(chunk):
                     yield msgspec.json.decode(event.data, type=results.Event, strict=False)
-        finally:
-            body.cut()
 
 
 class _Body(Protocol):

@@ -13,10 +13,11 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from agentproxy.client import calls, results
-from agentproxy.client.calls import Call
-from agentproxy.client.failures import ClientError, Refused, Unreachable, refusal
+from agentproxy.client import calls, people, results
+from agentproxy.client.call import Call
+from agentproxy.client.failures import ClientError, Unreachable, refusal
 from agentproxy.client.progress import Progress, outcome
+from agentproxy.client.resuming import Place
 from agentproxy.client.retries import Retries
 from agentproxy.model.sse import EventParser
 
@@ -117,6 +118,10 @@ class Client:
         """Show one delivery."""
         return self.do(calls.delivery(session_id, delivery_id))
 
+    def edit(self, session_id: str, delivery_id: str, **changes: Any) -> results.Delivery:
+        """Change a delivery that is not typed yet, or put it before another one."""
+        return self.do(calls.edit(session_id, delivery_id, **changes))
+
     def withdraw(self, session_id: str, delivery_id: str) -> results.Delivery:
         """Take a delivery back that is not typed yet."""
         return self.do(calls.withdraw(session_id, delivery_id))
@@ -129,43 +134,111 @@ class Client:
 
     def approvals(self, session_id: str | None = None) -> tuple[results.Approval, ...]:
         """List the approvals that wait."""
-        return self.do(calls.approvals(session_id))
+        return self.do(people.approvals(session_id))
 
     def approve(self, approval_id: str, answer: str) -> results.Approval:
         """Answer an approval: allow, deny, or the name of a choice."""
-        return self.do(calls.approve(approval_id, answer))
+        return self.do(people.approve(approval_id, answer))
 
     def share(self, session_id: str, access: str = "read", expires_in: float | None = None) -> results.Share:
         """Make the link of a session, or return the one that it has."""
-        return self.do(calls.share(session_id, access=access, expires_in=expires_in))
+        return self.do(people.share(session_id, access=access, expires_in=expires_in))
 
     def unshare(self, session_id: str) -> None:
         """Take the link of a session back."""
-        self.do(calls.unshare(session_id))
+        self.do(people.unshare(session_id))
 
     def grant(self, session_id: str, grantee: str, access: str = "read") -> None:
         """Share a session with ``user:NAME`` or ``team:ORG/SLUG``."""
-        self.do(calls.grant(session_id, grantee, access))
+        self.do(people.grant(session_id, grantee, access))
 
     def ungrant(self, session_id: str, grantee: str) -> None:
         """Take a grant back."""
-        self.do(calls.ungrant(session_id, grantee))
+        self.do(people.ungrant(session_id, grantee))
 
     def add_token(self, name: str, **how: Any) -> results.Token:
         """Make an API token; its secret is in the result and nowhere else."""
-        return self.do(calls.add_token(name, **how))
+        return self.do(people.add_token(name, **how))
 
     def tokens(self, owner: str | None = None) -> tuple[results.Token, ...]:
         """List the caller's tokens, another owner's, or everybody's (``*``)."""
-        return self.do(calls.tokens(owner))
+        return self.do(people.tokens(owner))
 
     def revoke_token(self, token_id: str) -> None:
         """Revoke a token; what it had opened is cut."""
-        self.do(calls.revoke_token(token_id))
+        self.do(people.revoke_token(token_id))
 
     def audit(self, **wanted: Any) -> tuple[results.AuditEntry, ...]:
         """Return who did what."""
-        return self.do(calls.audit(**wanted))
+        return self.do(people.audit(**wanted))
+
+    def approval_rules(self) -> tuple[results.Rule, ...]:
+        """List the rules that answer approvals for the caller."""
+        return self.do(people.approval_rules())
+
+    def add_approval_rule(self, command: str, answer: str = "allow", **how: Any) -> results.Rule:
+        """Let approvals of a command be answered by themselves: ``allow`` or ``deny``."""
+        return self.do(people.add_approval_rule(command, answer, **how))
+
+    def remove_approval_rule(self, rule_id: str) -> None:
+        """Remove a rule."""
+        self.do(people.remove_approval_rule(rule_id))
+
+    def shared(self, session_id: str) -> results.Share:
+        """Show the link of a session."""
+        return self.do(people.shared(session_id))
+
+    def access(self, session_id: str, user: str | None = None) -> results.Access:
+        """Show with whom a session is shared, and what the caller, or *user*, could do to it."""
+        return self.do(people.access(session_id, user))
+
+    def keyboard(self, session_id: str) -> results.Keyboard:
+        """Show who types into a session."""
+        return self.do(people.keyboard(session_id))
+
+    def use_keyboard(self, session_id: str, action: str, **how: Any) -> results.Keyboard:
+        """``take`` the keyboard of a session, ``hand_over`` or ``release`` it."""
+        return self.do(people.use_keyboard(session_id, action, **how))
+
+    def accounts(self) -> tuple[results.Account, ...]:
+        """List the accounts."""
+        return self.do(people.accounts())
+
+    def add_account(self, name: str, **how: Any) -> results.Account:
+        """Make an account of a user or a service."""
+        return self.do(people.add_account(name, **how))
+
+    def change_account(self, name: str, **changes: Any) -> results.Account:
+        """Change an account."""
+        return self.do(people.change_account(name, **changes))
+
+    def budgets(self, session_id: str | None = None) -> tuple[results.Budget, ...]:
+        """Show what the caller, or a session, has spent of its budgets."""
+        return self.do(people.budgets(session_id))
+
+    def lift_budget(self, subject: str, measure: str, amount: int) -> results.Budget:
+        """Give a subject so much more for now."""
+        return self.do(people.lift_budget(subject, measure, amount))
+
+    def log_in_kinds(self) -> tuple[results.LoginKind, ...]:
+        """List the ways to log in that the server offers."""
+        return self.do(people.log_in_kinds())
+
+    def log_ins(self, owner: str | None = None) -> tuple[results.LogIn, ...]:
+        """List the log-ins in browsers: the caller's, another owner's, or everybody's (``*``)."""
+        return self.do(people.log_ins(owner))
+
+    def end_log_in(self, login_id: str) -> None:
+        """End a log-in; what it had opened is cut."""
+        self.do(people.end_log_in(login_id))
+
+    def approval(self, approval_id: str) -> results.Approval:
+        """Show one approval."""
+        return self.do(people.approval(approval_id))
+
+    def approval_history(self, session_id: str, limit: int | None = None) -> tuple[results.Approval, ...]:
+        """List the approvals of a session, settled ones too."""
+        return self.do(people.approval_history(session_id, limit=limit))
 
     # -- looking
 
@@ -188,23 +261,18 @@ class Client:
 
         It ends when the server ends it for good: the session is deleted, or may no longer be read.
         """
-        tried = 0
+        place = Place(after, self._retries)
         while True:
             try:
-                for event in self._events(calls.event_stream(session_id, after, types)):
-                    after, tried = max(after, event.id), 0
+                for event in self._events(calls.event_stream(session_id, place.after, types)):
+                    place.heard(event)
                     yield event
                 failure: ClientError = Unreachable("the stream ended")
-            except Refused as refused:
-                if refused.status in (404, 410) and after:
-                    return
-                failure = refused
-            except Unreachable as unreachable:
-                failure = unreachable
-            tried += 1
-            wait = self._retries.wait(calls.event_stream(session_id, after), failure, tried)
+            except ClientError as error:
+                failure = error
+            wait = place.broke(failure, time.monotonic())
             if wait is None:
-                raise failure
+                return
             time.sleep(wait)
 
     def cursor(self, session_id: str | None = None) -> int:
@@ -270,7 +338,8 @@ class Client:
             except (OSError, http.client.HTTPException) as error:
                 raise Unreachable(f"{self._url.netloc} does not answer: {error}") from error
             if answer.status >= 400:
-                raise refusal(answer.status, _body(answer), answer.headers.get("Retry-After"))
+                told = answer.headers
+                raise refusal(answer.status, _body(answer), told.get("Retry-After"), told.get("X-Request-ID"))
             yield answer
 
     def _connection(self, patience: float) -> http.client.HTTPConnection:

@@ -156,3 +156,81 @@ class AuditEntry(msgspec.Struct, frozen=True):
     session_id: str | None = None
     address: str = ""
     reason: str = ""
+
+
+class Rule(msgspec.Struct, frozen=True):
+    """What answers approvals of its own."""
+
+    rule_id: str
+    command: str = ""
+    answer: str = ""
+    owner: str | None = None
+    agent: str | None = None
+    repository: str | None = None
+    until: datetime | None = None
+
+
+class Grant(msgspec.Struct, frozen=True):
+    """A session shared with somebody, by ``read`` or ``write``."""
+
+    grantee: str
+    access: str
+
+
+class Access(msgspec.Struct, frozen=True):
+    """With whom a session is shared; ``access`` says of each verb whether it is allowed, and why."""
+
+    session_id: str
+    grants: tuple[Grant, ...] = ()
+    access: tuple[dict[str, Any], ...] = ()
+
+
+class Keyboard(msgspec.Struct, frozen=True):
+    """Who types into a session, and for how many seconds more; ``holder`` is None when nobody does."""
+
+    session_id: str
+    holder: str | None = None
+    seconds: float = 0.0
+
+
+class Account(msgspec.Struct, frozen=True):
+    """An account of a user or a service."""
+
+    name: str
+    kind: str = "user"
+    role: str = ""
+    permissions: tuple[str, ...] = ()
+    teams: tuple[str, ...] = ()
+    login: str = ""
+    disabled: bool = False
+    created_at: datetime | None = None
+    created_by: str = ""
+
+
+class Budget(msgspec.Struct, frozen=True):
+    """How a budget stands; ``measure`` is turns, minutes or starts."""
+
+    subject: str
+    measure: str
+    period: str = ""
+    used: float = 0.0
+    limit: float = 0.0
+    state: str = ""
+
+
+class LoginKind(msgspec.Struct, frozen=True):
+    """A way to log in."""
+
+    type: str
+    name: str = ""
+    available: bool = True
+
+
+class LogIn(msgspec.Struct, frozen=True):
+    """A log-in in a browser."""
+
+    id: str
+    owner: str = ""
+    provider: str = ""
+    created_at: datetime | None = None
+    expires_at: datetime | None = None

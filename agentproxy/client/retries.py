@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from agentproxy.client.calls import Call
+from agentproxy.client.call import Call
 from agentproxy.client.failures import ClientError, Refused, Unreachable
 
 PASSING = frozenset({429, 502, 503, 504})
@@ -18,11 +18,13 @@ class Retries:
     :param attempts: how often a call is sent at most.
     :param first: the wait before the second time; doubled each time, and at least what ``Retry-After`` says.
     :param longest: the longest such wait; a server that wants more gets no second call.
+    :param resume: how long a stream that has broken is tried to be read on, a restart of the server long.
     """
 
     attempts: int = 4
     first: float = 0.25
     longest: float = 30.0
+    resume: float = 300.0
 
     def wait(self, call: Call[Any], failure: ClientError, tried: int) -> float | None:
         """Return the seconds to wait before sending *call* again, or None when that would be wrong.

@@ -11,7 +11,7 @@ import click
 import msgspec
 
 from agentproxy.client import Client
-from agentproxy.client.calls import Call
+from agentproxy.client.call import Call
 from agentproxy.commands import output
 from agentproxy.commands.connection import find, session_argument, talks
 from agentproxy.embedded.attach import Attachment, Place, key_of, run

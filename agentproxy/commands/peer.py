@@ -10,7 +10,7 @@ import click
 import msgspec
 
 from agentproxy.client import Client, ClientError
-from agentproxy.client.calls import Call
+from agentproxy.client.call import Call
 from agentproxy.commands import output
 from agentproxy.model.sse import EventParser
 

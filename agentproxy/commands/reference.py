@@ -15,7 +15,7 @@ import click
 HEAD = """\
 # The command line
 
-Made by `python -m agentproxy.commands.reference docs/commands.md`.
+Made by `python -m agentproxy.commands.reference docs/commands.md`; a test compares. How to begin: [tutorial.md](tutorial.md).
 
 **Which server.** A command talks to `--url`, else to `AGENTPROXY_URL`, else to what `agentproxy login` kept, else to
 `http://127.0.0.1:8080`. The key comes from `--key`, `AGENTPROXY_KEY` or `login`; prefer the latter two, because others can
@@ -52,7 +52,7 @@ def _described(path: Sequence[str], command: click.Command, depth: int) -> Itera
         yield from _server()
     else:
         yield from _head(path, command, depth)
-        yield f"    {' '.join((*path, *command.collect_usage_pieces(context)))}\n\n"
+        yield f"```text\n{' '.join((*path, *command.collect_usage_pieces(context)))}\n```\n\n"
         yield from _options(command, context)
         yield from _lines(command.epilog)
 
@@ -91,7 +91,7 @@ def _server() -> Iterator[str]:
 
     options: Any = cast(Any, daemon.Options)
     yield "\n## agentproxy server\n\nRun the server in the foreground; `twistd agentproxy` takes the same options.\n\n"
-    yield "    agentproxy server [options]\n\n"
+    yield "```text\nagentproxy server [options]\n```\n\n"
     values = [(f"-{short}, --{name} {name.upper()}", text) for name, short, _default, text in options.optParameters]
     yield from _table([*values, *((f"-{short}, --{name}", text) for name, short, text in options.optFlags)])
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from twisted.internet.interfaces import IAddress, IReactorTime
+from twisted.internet.interfaces import IAddress, IProtocolNegotiationFactory, IReactorTime
 from twisted.internet.protocol import Factory
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.web.server import Site
+from zope.interface import implementer
 
 from agentproxy.gateway import descriptors, lean_poll, rules
 from agentproxy.gateway.connection import FrontProtocol
@@ -24,6 +25,7 @@ def _nothing() -> None:
     """The stock poll is in use."""
 
 
+@implementer(IProtocolNegotiationFactory)
 class FrontFactory(Factory):
     """The factory to listen with; see docs/gateway.md.
 
@@ -71,6 +73,10 @@ class FrontFactory(Factory):
             self._sweep.stop()
         self._stock_poll()
         self.site.doStop()
+
+    def acceptableProtocols(self) -> list[bytes]:
+        """Return what a TLS client may choose: without an answer to its offer, browsers and curl would be sent away."""
+        return [b"http/1.1"]
 
     def buildProtocol(self, addr: IAddress | None) -> FrontProtocol:  # noqa: ARG002
         """Return the protocol of a new client connection."""

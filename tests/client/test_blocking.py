@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import queue
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -117,11 +121,54 @@ def test_a_server_that_is_not_there_is_unreachable() -> None:
 def test_it_works_inside_an_asyncio_program(client: Client) -> None:
     """No event loop of ours gets in the way of another's."""
 
-    async def program() -> str:
+    async def program() -> tuple[str, str]:
+        plain = client.health()  # as a cell of a notebook does, whose loop runs in this very thread
         found = await asyncio.to_thread(client.health)
-        return str(found["status"])
+        return str(plain["status"]), str(found["status"])
 
-    assert asyncio.run(program()) == "ready"
+    assert asyncio.run(program()) == ("ready", "ready")
+
+
+def test_it_needs_no_twisted() -> None:
+    """A script that imports the blocking client does not load Twisted, nor a reactor."""
+    code = "import sys; from agentproxy.client import Client; sys.exit('twisted' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
+
+
+def test_a_refusal_names_its_request(client: Client) -> None:
+    """With the id, the operator finds the request in the log."""
+    with pytest.raises(Refused) as caught:
+        client.get("00000000-0000-4000-8000-000000000000")
+    assert caught.value.request_id
+
+
+def test_events_go_on_over_a_restart_of_the_server(tmp_path: Path) -> None:
+    """A reader does not notice that the server was away: nothing twice, nothing lost."""
+    settings = {"AGENTPROXY_SESSIONS_ON_SHUTDOWN": "keep"}
+    first = Daemon(tmp_path, settings=settings)
+    client = Client(f"http://127.0.0.1:{first.port}")
+    session = client.start(wait="stable").session_id
+    seen: queue.Queue[Event] = queue.Queue()
+
+    def read() -> None:
+        for event in client.events(session):
+            seen.put(event)
+            if event.type == "delivery" and event.data["state"] == "answered":
+                return
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    assert seen.get(timeout=40).type == "session.queued"
+    first.stop()
+    second = Daemon(tmp_path, settings={**settings, "AGENTPROXY_SESSIONS_ON_SHUTDOWN": "stop"}, port=first.port)
+    try:
+        client.send(session, "are you still there?")
+        reader.join(60)
+        assert not reader.is_alive()
+        numbers = [one.id for one in seen.queue]
+        assert numbers == sorted(set(numbers))
+    finally:
+        second.stop()
 
 
 def test_tokens_and_links_are_made_and_taken_back(client: Client, session: str) -> None:

@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from agentproxy.client import Refused, Retries, Unreachable, calls
-from agentproxy.client.calls import Call
+from agentproxy.client.call import Call
 from agentproxy.client.failures import ClientError, refusal
+from agentproxy.client.results import Event
+from agentproxy.client.resuming import Place
 
 GONE = Unreachable("gone")
 
@@ -53,3 +55,36 @@ def test_whoever_answers_an_error_is_understood() -> None:
     page = refusal(502, b"<html>Bad gateway</html>", None)
     assert (page.code, page.hint) == ("http_502", "<html>Bad gateway</html>")
     assert refusal(503, b"", "nonsense").retry_after is None
+
+
+def test_a_stream_is_read_on_for_as_long_as_a_restart_takes() -> None:
+    """Behind the last event, ever more slowly, for minutes; and at once again when something came."""
+    place = Place(7, Retries())
+    place.heard(Event(9, "message"))
+    waits = [place.broke(GONE, float(second)) for second in (0, 1, 2, 3, 4, 5, 100, 299)]
+    assert (place.after, waits) == (9, [0.25, 0.5, 1.0, 2.0, 4.0, 5.0, 5.0, 5.0])
+    place.heard(Event(10, "message"))
+    assert place.broke(busy(503), 300.0) == 0.25
+    with pytest.raises(Unreachable):
+        place.broke(GONE, 700.0)
+
+
+def test_a_stream_ends_when_there_is_nothing_more() -> None:
+    """A session that is gone ends it; one that never was, a wrong key, and a server that never answered are failures."""
+    place = Place(0, Retries(attempts=2))
+    with pytest.raises(Refused):
+        place.broke(busy(404), 0.0)
+    assert Place(0, Retries(attempts=2)).broke(GONE, 0.0) == 0.25
+    with pytest.raises(Unreachable):
+        Place(0, Retries(attempts=1)).broke(GONE, 0.0)
+    place.heard(Event(1, "session.ready"))
+    assert place.broke(busy(404), 1.0) is None
+    with pytest.raises(Refused):
+        place.broke(busy(401), 1.0)
+
+
+def test_a_snapshot_moves_the_place_back() -> None:
+    """A database put back from a copy counts from where it was; the reader goes there with it."""
+    place = Place(500, Retries())
+    place.heard(Event(20, "resync"))
+    assert place.after == 20

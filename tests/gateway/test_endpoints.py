@@ -71,12 +71,13 @@ async def listening(world: World, endpoint: str, connect: Callable[[Any], Any]) 
 
 
 async def tls(world: World, directory: Path) -> tuple[Any, Ear]:
-    """Listen with TLS."""
+    """Listen with TLS; the client offers what browsers and curl offer."""
     key, cert = certificate(directory)
     where = f"ssl:0:privateKey={key}:certKey={cert}:interface=127.0.0.1"
 
     def connect(host: Any) -> Any:
-        return wrapClientTLS(CertificateOptions(), TCP4ClientEndpoint(reactor, "127.0.0.1", host.port))
+        offer = CertificateOptions(acceptableProtocols=[b"h2", b"http/1.1"])
+        return wrapClientTLS(offer, TCP4ClientEndpoint(reactor, "127.0.0.1", host.port))
 
     return await listening(world, where, connect)
 

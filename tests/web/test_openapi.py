@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 import re
-from importlib import import_module
 from pathlib import Path
-from pkgutil import iter_modules
 
 from jsonschema import Draft202012Validator
 
-from agentproxy import web
 from agentproxy.web.describing import ROUTES
 from agentproxy.web.openapi import document
-from agentproxy.web.routing import Route, routes_of
+from agentproxy.web.reference import all_routes as routes
 from tests.daemon import Daemon
-
-
-def routes() -> list[Route]:
-    """Return every route of every part of the web package."""
-    modules = [import_module(f"agentproxy.web.{one.name}") for one in iter_modules(web.__path__)]
-    kinds = {value for module in modules for value in vars(module).values() if isinstance(value, type)}
-    return [one for kind in kinds for one in routes_of(kind)]
 
 
 def test_every_route_is_described_and_nothing_else() -> None:
