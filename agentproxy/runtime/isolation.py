@@ -20,6 +20,8 @@ from agentproxy.runtime.unix_users import AsOwner, Users
 OPEN = "Without isolation every agent can read what this server can read; set isolation: bwrap or user."
 PRIVATE = (Path("/tmp"), Path("/var/tmp"), Path("/run"), Path("/home"), Path("/root"))  # noqa: S108
 """Directories of others that a fence with a mount namespace shows empty."""
+KERNEL = ("/proc/sys", "/proc/sysrq-trigger", "/proc/fs", "/proc/irq", "/proc/bus")
+"""What steers the kernel for everybody; user 0 may write there without any capability, to become root outside of the fence."""
 NEEDED_OF_RUN = (Path("/run/systemd/resolve"), Path("/run/nscd"))
 """What name look-ups need of ``/run``."""
 
@@ -95,6 +97,7 @@ class Bubblewrap:
         words = [*self.network.front(), self.program, "--unshare-pid", "--unshare-ipc", *self.network.words()]
         words += ["--cap-drop", "ALL", "--ro-bind", "/", "/"]
         words += ["--dev", "/dev", "--proc", "/proc"]
+        words += [word for path in KERNEL for word in ("--ro-bind-try", path, path)]
         words += [word for path in private for word in ("--tmpfs", str(path))]
         words += [word for path in NEEDED_OF_RUN for word in ("--ro-bind-try", str(path), str(path))]
         words += [word for path in below(self.programs, private) for word in ("--ro-bind-try", str(path), str(path))]

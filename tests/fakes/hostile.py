@@ -17,6 +17,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+KERNEL = (
+    "/proc/sys/kernel/core_pattern", "/proc/sys/kernel/modprobe", "/proc/sys/fs/binfmt_misc/register", "/proc/sysrq-trigger",
+    "/sys/kernel/uevent_helper", "/sys/fs/cgroup/release_agent", "/proc/self/oom_score_adj",
+)  # fmt: skip
+"""What steers the kernel for everybody; the last one is the agent's own, and shows that the trial works."""
+
 
 def tried(work: Callable[[], Any]) -> Any:
     """Return what *work* gets, or the name of its failure."""
@@ -75,6 +81,7 @@ def report(wanted: dict[str, Any]) -> dict[str, Any]:
     got["read"] = {name: tried(Path(path).read_text) for name, path in wanted.get("read", {}).items()}
     got["list"] = {name: tried(lambda: sorted(os.listdir(path))) for name, path in wanted.get("list", {}).items()}  # noqa: B023
     got["write"] = {name: tried(lambda: Path(path).write_text("x")) for name, path in wanted.get("write", {}).items()}  # noqa: B023
+    got["steer"] = {path: tried(lambda: os.close(os.open(path, os.O_WRONLY))) for path in KERNEL}  # noqa: B023
     links, pipes, places = wanted.get("links", {}), wanted.get("pipes", []), wanted.get("open", {})
     got["links"] = {path: tried(lambda: linked(path, target)) for path, target in links.items()}  # noqa: B023
     got["pipes"] = {path: tried(lambda: piped(path)) for path in pipes}  # noqa: B023

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -21,14 +20,9 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.fixture
-def data(tmp_path: Path) -> Path:
+def data(open_path: Path) -> Path:
     """The data of a server with the HOMEs of two owners, below a directory that others may pass through."""
-    for place in tmp_path.parents:
-        if place == Path(tempfile.gettempdir()):
-            break
-        place.chmod(place.stat().st_mode | 0o001)
-    tmp_path.chmod(0o711)
-    made = tmp_path / "data"
+    made = open_path / "data"
     made.mkdir(mode=0o700)
     (made / "homes").mkdir(mode=0o700)
     (made / "agentproxy.db").touch(mode=0o600)
