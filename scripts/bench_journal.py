@@ -18,6 +18,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
+from urllib.request import urlopen
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
@@ -30,14 +31,15 @@ from agentproxy.features.sessions import Sessions
 from agentproxy.model.cors import CorsRules
 from agentproxy.model.event import NewEvent
 from agentproxy.model.principal import LOCAL, Principal
-from agentproxy.model.search import SessionQuery
 from agentproxy.model.session import Phase, Session
 from agentproxy.store import Sealer, Store
 from agentproxy.web.history import History
 from agentproxy.web.routing import Face
+from agentproxy.web.xapi import Xapi
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 ROUND = 0.01  # seconds between two groups of requests
+ASKED = 50
 
 
 def at(values: list[float], share: float) -> float:
@@ -45,7 +47,7 @@ def at(values: list[float], share: float) -> float:
     return sorted(values)[min(int(len(values) * share), len(values) - 1)]
 
 
-async def accepted(store: Store, rate: int, seconds: float) -> None:
+async def accepted(store: Store, rate: int, seconds: float, directory: Path) -> None:
     """Append single events at a rate, and watch how late the reactor is for a timer of 5 ms."""
     lags: list[float] = []
     last = time.perf_counter()
@@ -75,10 +77,13 @@ async def accepted(store: Store, rate: int, seconds: float) -> None:
         f"p99 {at(lags, 0.99) * 1000:.1f} ms, CPU {used / taken * 100:.0f} % of a core"
     )
     print(f"size: {await store.journal_size() / count:.0f} bytes counted for an event with 100 characters of text")
+    await store.close()
+    await store.open()
+    print(f"      {(directory / 'agentproxy.db').stat().st_size / count:.0f} bytes of the file for each")
 
 
 async def lists(store: Store, count: int) -> None:
-    """List the newest 100 of many ended sessions."""
+    """List the newest 100 of many ended sessions, over HTTP; the client is another process."""
     for start in range(0, count, 1000):
         ended = [
             Session(
@@ -93,15 +98,34 @@ async def lists(store: Store, count: int) -> None:
             for n in range(start, min(start + 1000, count))
         ]
         await gatherResults([Deferred.fromCoroutine(store.add_session(one, ())) for one in ended])
+    site = Site(Face([Xapi(Sessions(store, cast(Any, None)), cast(Any, None))], _everybody).app.resource())
+    port = cast(Any, reactor).listenTCP(0, site, interface="127.0.0.1")
     for name, query in {
-        "all": SessionQuery(),
-        "of a user": SessionQuery(user_id="user7"),
-        "with a tag": SessionQuery(tags={"n": "3"}),
+        "all": "",
+        "of a user": "user_id=user7",
+        "with a tag": "tag.n=3",
+        "active": "status=active",
     }.items():
+        address = f"http://127.0.0.1:{port.getHost().port}/search?{query}"
         begin = time.process_time()
-        for _ in range(20):
-            await store.search(query)
-        print(f"list {name}, 100 of {count}: {(time.process_time() - begin) / 20 * 1000:.1f} ms of CPU")
+        found = await cast(Any, getProcessOutput)(
+            sys.executable, [__file__, "--ask", address, str(ASKED)], errortoo=True
+        )
+        used = (time.process_time() - begin) / ASKED * 1000
+        print(f"GET /search {name}, {int(found)} of {count} ended sessions: {used:.1f} ms of CPU")
+    await port.stopListening()
+
+
+async def _everybody(_request: Request) -> Principal:
+    return LOCAL
+
+
+def ask(address: str, times: int) -> None:
+    """Ask for a list again and again and print how many sessions it had."""
+    for _ in range(times):
+        with urlopen(address) as answer:
+            rows = json.load(answer)["sessions"]
+    print(len(rows))
 
 
 async def fan_out(store: Store, readers: int, events: int) -> None:
@@ -110,10 +134,7 @@ async def fan_out(store: Store, readers: int, events: int) -> None:
     history = History(store, Sessions(store, cast(Any, None)), CorsRules(), cast(Any, reactor))
     history.start()
 
-    async def identify(_request: Request) -> Principal:
-        return LOCAL
-
-    site = Site(Face(history.parts, identify).app.resource())
+    site = Site(Face(history.parts, _everybody).app.resource())
     port = cast(Any, reactor).listenTCP(0, site, backlog=2000, interface="127.0.0.1")
     after = await store.last_event_number()
     arguments = [__file__, "--read", str(port.getHost().port), str(after), str(readers), str(events)]
@@ -160,7 +181,7 @@ async def measure(clock: Any, wanted: argparse.Namespace) -> None:
         store = Store(clock, None, directory, secrets=Sealer.from_directory(directory))
         await store.open()
         try:
-            await accepted(store, wanted.rate, wanted.seconds)
+            await accepted(store, wanted.rate, wanted.seconds, directory)
             await fan_out(store, wanted.readers, wanted.events)
             await lists(store, wanted.sessions)
         finally:
@@ -168,6 +189,9 @@ async def measure(clock: Any, wanted: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:2] == ["--ask"]:
+        ask(sys.argv[2], int(sys.argv[3]))
+        sys.exit()
     if sys.argv[1:2] == ["--read"]:
         read(*map(int, sys.argv[2:]))
         sys.exit()

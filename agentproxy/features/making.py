@@ -148,10 +148,9 @@ class Maker:
         """Return a living session for an incarnation that an earlier server began; it waits to be adopted."""
         living = LivingSession(session, self._store, self._driver, self._observer, self._on_ended)
         living.log_size = lambda: self.output(session.id).size
-        wish = wish_again(session)
         server = agent_servers.named(incarnation.agent_server, self._terms.stop_grace)
         try:
-            agent, _options = check(self._kitchen, wish)
+            agent, _options = check(self._kitchen, wish_again(session))
             living.interrupt_keys = agent.interrupt
             if self.house is not None:
                 self._attend(living, agent, self.house)

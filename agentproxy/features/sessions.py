@@ -20,6 +20,7 @@ from agentproxy.errors import (
     SESSION_NOT_FOUND,
     SESSION_NOT_RUNNING,
     SHUTTING_DOWN,
+    START_FAILED,
     Refusal,
 )
 from agentproxy.features.detached import detached, refusal_logged
@@ -35,7 +36,7 @@ from agentproxy.model.search import SessionPage, SessionQuery
 from agentproxy.model.session import AgentStatus, Ending, EndReason, Phase, Session
 from agentproxy.model.start import StartRequest, Wait
 from agentproxy.runtime.output import OutputLog
-from agentproxy.store import Store
+from agentproxy.store import Store, StoreError
 
 log = Logger()
 CONTINUED_MESSAGES = 200
@@ -83,13 +84,20 @@ class Recipes(Protocol):
 
 
 def wish_again(session: Session) -> StartRequest:
-    """Return the wish that makes the session's next incarnation: as the first one, without a first message."""
+    """Return the wish that makes the session's next incarnation: as the first one, without a first message.
+
+    :raises Refusal: START_FAILED, the key that its environment is sealed with is lost.
+    """
     options = session.options
+    try:
+        environment = dict(session.environment)
+    except StoreError as error:
+        raise Refusal(START_FAILED, f"its environment cannot be read: {error}", session.id) from error
     return StartRequest(
         user_id=session.owner,
         agent=session.agent,
         command=tuple(options.get("command") or ()) or None,
-        environment=session.environment,
+        environment=environment,
         tags=session.tags,
         repository=options.get("repository"),
         env_file=options.get("env_file"),

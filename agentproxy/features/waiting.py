@@ -68,7 +68,8 @@ class Waits:
     ) -> Answer:
         """Wait until it is so.
 
-        :param after: for messages and attention, the cursor behind which one has to come; None is now.
+        :param after: for messages and attention, the cursor behind which one has to come; None is now. A person who is
+            wanted already is not waited for.
         :raises Refusal: SESSION_NOT_FOUND, also when the session is deleted meanwhile.
         """
         cursor = await self._store.last_event_number()
@@ -117,6 +118,8 @@ class Waits:
     def _is_so(shown: Shown, until: Until) -> bool:
         if until is Until.STABLE:
             return shown.agent_status is AgentStatus.STABLE
+        if until is Until.ATTENTION:
+            return shown.attention is not None and shown.attention.wanted
         return until is Until.ENDED and shown.session.phase is Phase.ENDED
 
     @staticmethod

@@ -16,11 +16,15 @@ from typing import Any
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 
+from agentproxy.store.copying import flush_folder
 from agentproxy.store.trouble import StoreError
 
 FILE = "agentproxy.db"
 SYNCHRONOUS = ("normal", "full")
 _LOCK_WAIT = 5.0  # seconds
+_WIRE = {"connect_timeout": 10, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3,
+         "tcp_user_timeout": 20_000}  # fmt: skip
+"""How long a PostgreSQL behind a broken network is waited for: seconds, and milliseconds for what was sent."""
 _CLAIM = 7307497766  # of all advisory locks of the database, ours
 
 
@@ -59,6 +63,8 @@ def make_engines(url: URL, synchronous: str, readers: int, *, alone: bool = True
     options: dict[str, Any] = {"max_overflow": 0, "pool_pre_ping": not is_file}
     if is_file:
         options["connect_args"] = {"timeout": _LOCK_WAIT, "check_same_thread": False}
+    else:
+        options["connect_args"] = {name: value for name, value in _WIRE.items() if name not in url.query}
     writing = create_engine(url, pool_size=1, **options)
     reading = create_engine(url, pool_size=readers, **options)
     if is_file:
@@ -75,11 +81,7 @@ def make_private_file(path: Path) -> None:
     if path.exists():
         return
     os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-    folder = os.open(path.parent, os.O_RDONLY)  # SQLite does this for a file that it made itself
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    flush_folder(path.parent)  # SQLite does this for a file that it made itself
 
 
 def _prepare_sqlite(engine: Engine, synchronous: str, begin: str) -> None:

@@ -54,9 +54,7 @@ def change_session(
     after = replace(before, **{"updated_at": now, **changes})
     if after.id != session_id:
         raise ValueError("the id of a session does not change")
-    row = session_row(after, sealer)
-    if after.environment == before.environment:
-        del row["environment"]
+    row = session_row(after, sealer, with_environment=after.environment is not before.environment)
     connection.execute(update(sessions).where(sessions.c.id == session_id), row)
     if after.tags != before.tags:
         connection.execute(delete(tags).where(tags.c.session_id == session_id))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -70,7 +70,33 @@ def _ending_in(kept: Mapping[str, Any] | None) -> Ending | None:
     return Ending(EndReason(kept["reason"]), kept["sentence"], kept["step"], status, output, kept.get("code"))
 
 
-def session_row(session: Session, sealer: Sealer) -> dict[str, Any]:
+class SealedEnvironment(Mapping[str, str]):
+    """An environment that is opened when somebody looks into it: a list shows sessions whose key is lost, too.
+
+    Looking raises :class:`StoreError` when its key is not there.
+    """
+
+    def __init__(self, sealed: str, place: str, sealer: Sealer) -> None:
+        self._sealed, self._place, self._sealer = sealed, place, sealer
+
+    def _opened(self) -> dict[str, str]:
+        opened: dict[str, str] = json.loads(self._sealer.open(self._sealed, self._place))
+        return opened
+
+    def __getitem__(self, name: str) -> str:
+        return self._opened()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._opened())
+
+    def __len__(self) -> int:
+        return len(self._opened())
+
+    def __bool__(self) -> bool:
+        return True  # an empty one is not sealed
+
+
+def session_row(session: Session, sealer: Sealer, *, with_environment: bool = True) -> dict[str, Any]:
     """Return the row of *session*; its tags have rows of their own too, for the search."""
     record = {
         "description": session.description,
@@ -83,7 +109,7 @@ def session_row(session: Session, sealer: Sealer) -> dict[str, Any]:
         "ready_at": _optional_micros(session.ready_at),
         "ended_at": _optional_micros(session.ended_at),
     }
-    return {
+    row = {
         "id": session.id,
         "owner": session.owner,
         "agent": session.agent,
@@ -93,9 +119,9 @@ def session_row(session: Session, sealer: Sealer) -> dict[str, Any]:
         "created_at": micros(session.created_at),
         "updated_at": micros(session.updated_at),
         "deleted_at": _optional_micros(session.deleted_at),
-        "environment": _sealed_environment(session, sealer),
         "record": to_json(record),
     }
+    return {**row, "environment": _sealed_environment(session, sealer)} if with_environment else row
 
 
 def _sealed_environment(session: Session, sealer: Sealer) -> str | None:
@@ -110,9 +136,9 @@ def session_of(row: Row[Any], sealer: Sealer) -> Session:
     record["ending"] = _ending_in(record["ending"])
     for name in ("ready_at", "ended_at"):
         record[name] = _optional_moment(record[name])
-    environment = {}
+    environment: Mapping[str, str] = {}
     if row.environment is not None:
-        environment = json.loads(sealer.open(row.environment, f"sessions/{row.id}/environment"))
+        environment = SealedEnvironment(row.environment, f"sessions/{row.id}/environment", sealer)
     return Session(
         id=row.id,
         owner=row.owner,

@@ -17,6 +17,7 @@ from pathlib import Path
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from agentproxy.store.copying import flush_folder
 from agentproxy.store.trouble import StoreError
 
 KEY_FILE = "secret.key"
@@ -109,10 +110,6 @@ def _make_key_file(path: Path) -> None:
             os.link(half_made, path)
         except FileExistsError:
             return
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        flush_folder(path.parent)
     finally:
         half_made.unlink(missing_ok=True)

@@ -14,12 +14,12 @@ from sqlalchemy import URL, Connection, Engine, Select, func, select
 from sqlalchemy.exc import DBAPIError
 
 from agentproxy.store import journal, resealing
+from agentproxy.store.copying import backup as copy_file
 from agentproxy.store.engines import FILE, address, make_engines, sqlite_file
 from agentproxy.store.rows import event_of, message_of, moment
 from agentproxy.store.schema import EVENT_COUNTER, counters, events, incarnations, messages, sessions
 from agentproxy.store.sealing import KEY_FILE, Sealer
 from agentproxy.store.trouble import StoreError, sentence
-from agentproxy.store.upgrade import backup as copy_file
 from agentproxy.store.upgrade import revisions
 
 _PAGE = 1000

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import sqlite3
 import threading
-from contextlib import closing
 from pathlib import Path
 
 from alembic.config import Config
@@ -14,6 +11,7 @@ from alembic.runtime.migration import MigrationContext, RevisionStep, StampStep
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine
 
+from agentproxy.store.copying import backup
 from agentproxy.store.trouble import StoreError
 
 _SCRIPTS = Path(__file__).parent / "migrations"
@@ -56,16 +54,3 @@ def _run(steps: ScriptDirectory, connection: Connection, to: str = "head") -> No
     with _ONE_AT_A_TIME, EnvironmentContext(Config(), steps, fn=wanted) as environment:
         environment.configure(connection=connection, transactional_ddl=True)
         environment.run_migrations()
-
-
-def backup(file: Path, copy: Path) -> None:
-    """Write a consistent copy of the SQLite *file*, mode 0600, to *copy*; it appears whole or not at all.
-
-    Blocks for as long as the disk takes.
-    """
-    half_made = copy.with_name(f".{copy.name}.half")
-    half_made.unlink(missing_ok=True)
-    os.close(os.open(half_made, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-    with closing(sqlite3.connect(file)) as source, closing(sqlite3.connect(half_made)) as target:
-        source.backup(target)
-    half_made.replace(copy)

@@ -14,7 +14,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 
-from agentproxy.store import Sealer, Store, StoreError, upgrade
+from agentproxy.store import Sealer, Store, StoreError, copying, upgrade
 from agentproxy.store.schema import metadata
 from tests.store.making import a_session, a_store
 
@@ -91,7 +91,7 @@ async def test_a_backup_copy_is_a_whole_database(file_store: Store, tmp_path: Pa
     await file_store.add_session(session, [])
     place = tmp_path / "elsewhere"
     place.mkdir()
-    upgrade.backup(tmp_path / "agentproxy.db", place / "agentproxy.db")
+    copying.backup(tmp_path / "agentproxy.db", place / "agentproxy.db")
     assert (place / "agentproxy.db").stat().st_mode & 0o777 == 0o600
     (place / "secret.key").write_bytes((tmp_path / "secret.key").read_bytes())
     (place / "secret.key").chmod(0o600)

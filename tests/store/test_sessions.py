@@ -13,7 +13,7 @@ from agentproxy.errors import INVALID_REQUEST, SESSION_NOT_FOUND, Refusal
 from agentproxy.model.search import Listed, SessionQuery, VisibleTo
 from agentproxy.model.session import Ending, EndReason, ExitStatus, Phase
 from agentproxy.store import Store, StoreError
-from tests.store.making import NOW, a_session, an_event, an_incarnation
+from tests.store.making import NOW, a_session, a_store, an_event, an_incarnation
 
 FULL = {
     "scope": "team",
@@ -154,4 +154,29 @@ async def test_a_moved_secret_does_not_open(file_store: Store, tmp_path: Path) -
     file.close()
     assert (await file_store.session("one")).environment == {"A": "b"}  # type: ignore[union-attr]
     with pytest.raises(StoreError, match="moved"):
-        await file_store.session("two")
+        dict((await file_store.session("two")).environment)  # type: ignore[union-attr]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_lost_key_hides_only_the_secrets(tmp_path: Path) -> None:
+    """Sessions whose key is lost are listed, changed and read; only their environments stay closed, and a found key opens them."""
+    first = a_store(tmp_path)
+    await first.open()
+    await first.add_session(a_session(environment={"A": "b"}), [])
+    await first.close()
+    (tmp_path / "secret.key").rename(tmp_path / "found.key")
+    second = a_store(tmp_path)
+    await second.open()
+    assert [one.id for one in (await second.search(SessionQuery())).sessions] == ["one"]
+    changed, _events = await second.change_session("one", {"description": "new"})
+    assert changed.description == "new"
+    with pytest.raises(StoreError, match="the key file does not have"):
+        dict(changed.environment)
+    await second.close()
+    (tmp_path / "found.key").rename(tmp_path / "secret.key")
+    third = a_store(tmp_path)
+    await third.open()
+    found = await third.session("one")
+    await third.close()
+    assert found is not None
+    assert (found.environment, found.description) == ({"A": "b"}, "new")

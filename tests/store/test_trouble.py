@@ -16,7 +16,7 @@ from twisted.internet import reactor
 from twisted.internet.task import deferLater
 
 from agentproxy.errors import STORE_UNAVAILABLE, Refusal
-from agentproxy.store import Store, engines
+from agentproxy.store import Store, StoreError, copying, engines
 from tests.store.making import a_session, a_store, an_event
 
 
@@ -73,6 +73,20 @@ async def test_a_full_disk(small_disk: Path) -> None:
         filler.unlink()
         await recovered(store)
         assert [event.number for event in await store.append([an_event()])] == [number + 1]
+    finally:
+        await store.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_copy_that_does_not_fit(small_disk: Path) -> None:
+    """A backup on a disk that is too full is a sentence, and nothing half-made stays."""
+    store = a_store(small_disk)
+    await store.open()
+    try:
+        fill(small_disk / "filler")
+        with pytest.raises(StoreError, match=r"copy.*cannot be written.*full"):
+            copying.backup(small_disk / "agentproxy.db", small_disk / "copy.db")
+        assert not list(small_disk.glob("*copy.db*"))
     finally:
         await store.close()
 

@@ -13,6 +13,7 @@ from autobahn.twisted.websocket import WebSocketClientFactory, WebSocketClientPr
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
+from agentproxy.model.attention import Attention, Kind
 from agentproxy.model.event import NewEvent
 from agentproxy.model.message import Message
 from agentproxy.model.permission import Grant
@@ -252,6 +253,9 @@ async def test_waits(tmp_path: Path) -> None:
         assert (await server.json(f"{one}/wait?until=ended"))["reached"] is True
         assert (await server.json(f"{one}/wait?until=stable"))["reached"] is False
         assert (await server.json(f"{one}/wait?until=message&after=0"))["reached"] is True
+        server.sessions.attention = lambda _session: Attention(Kind.APPROVAL, "Run it?")
+        wanted = await server.json(f"{one}/wait?until=attention&timeout=60")
+        assert (wanted["reached"], wanted["event"]) == (True, None), "who is wanted already is not waited for"
 
 
 @pytest_twisted.ensureDeferred
