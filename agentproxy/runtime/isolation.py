@@ -93,16 +93,23 @@ class Bubblewrap:
         owner: str = "",  # noqa: ARG002
     ) -> tuple[str, ...]:
         """Return ``argv`` inside the namespaces."""
-        private = [path for path in PRIVATE if path.is_dir() and not path.is_symlink()]
+        private = [path for path in PRIVATE if os.path.isdir(path) and not path.is_symlink()]
         words = [*self.network.front(), self.program, "--unshare-pid", "--unshare-ipc", *self.network.words()]
         words += ["--cap-drop", "ALL", "--ro-bind", "/", "/"]
         words += ["--dev", "/dev", "--proc", "/proc"]
         words += [word for path in KERNEL for word in ("--ro-bind-try", path, path)]
         words += [word for path in private for word in ("--tmpfs", str(path))]
         words += [word for path in NEEDED_OF_RUN for word in ("--ro-bind-try", str(path), str(path))]
-        words += [word for path in below(self.programs, private) for word in ("--ro-bind-try", str(path), str(path))]
-        words += [word for path in self.hidden if path.is_dir() for word in ("--tmpfs", str(path))]
-        words += [word for path in self.secret if path.exists() for word in ("--ro-bind-try", os.devnull, str(path))]
+        words += [
+            word
+            for path in below(self.programs, private)
+            if os.access(path, os.X_OK)
+            for word in ("--ro-bind-try", str(path), str(path))
+        ]
+        words += [word for path in self.hidden if os.path.isdir(path) for word in ("--tmpfs", str(path))]
+        words += [
+            word for path in self.secret if os.path.exists(path) for word in ("--ro-bind-try", os.devnull, str(path))
+        ]
         words += [word for path in own for word in ("--bind", str(path), str(path))]
         return (*words, "--chdir", str(directory), "--", *argv)
 

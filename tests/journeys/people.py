@@ -30,6 +30,8 @@ def write_configuration(
     auth = {"enabled": True, "static": static, **more}
     half_made = directory / "half.json"
     half_made.touch(mode=0o600)
+    owner = directory.stat()
+    os.chown(half_made, owner.st_uid, owner.st_gid)
     half_made.write_text(json.dumps({"auth": auth, **(top or {})}))
     half_made.replace(directory / "config.json")
 

@@ -23,6 +23,7 @@ from tests.waiting import wait_for
 HOSTILE = Path(__file__).parent.parent / "fakes" / "hostile.py"
 GONE = {"FileNotFoundError", "PermissionError", "NotADirectoryError"}
 SECRET = "alices-secret"
+ORDINARY = 64_321
 
 
 def bubblewrap_runs(*more: str) -> bool:
@@ -49,9 +50,16 @@ needs_network = pytest.mark.skipif(not network_can_be_had(), reason="slirp4netns
 class FencedDaemon(GuardedDaemon):
     """A daemon whose agent ``hostile`` tries what :meth:`attack` says."""
 
-    def __init__(self, directory: Path, isolation: str, network: str = "auto", python: str = sys.executable) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        isolation: str,
+        network: str = "auto",
+        python: str = sys.executable,
+        user: int | None = None,
+    ) -> None:
         self.directory = directory
-        self.python = python
+        self.python = self.agent_python = python
         self._runtime = tempfile.TemporaryDirectory(prefix="ap-")  # short: the kernel takes about 100 characters
         settings = {
             "AGENTPROXY_SESSIONS_ISOLATION": isolation,
@@ -59,6 +67,8 @@ class FencedDaemon(GuardedDaemon):
             "AGENTPROXY_ALLOW_COMMANDS": "true",
             "AGENTPROXY_RUNTIME_DIR": self._runtime.name,
         }
+        if user is not None:
+            os.chown(self._runtime.name, user, user)
         super().__init__(directory, settings)
 
     def stop(self) -> int:
@@ -69,7 +79,7 @@ class FencedDaemon(GuardedDaemon):
 
     def attack(self, wanted: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         """Let Bob start the hostile agent and return its session and its report."""
-        session_id = self.started("bob", command=[self.python, str(HOSTILE), json.dumps(wanted)])
+        session_id = self.started("bob", command=[self.agent_python, str(HOSTILE), json.dumps(wanted)])
         path = self.directory / "data" / "sessions" / session_id / "work" / "report.json"
         wait_for("the agent's report", path.exists)
         found: dict[str, Any] = json.loads(path.read_text())
@@ -263,6 +273,32 @@ def test_as_a_user_of_its_own_an_agent_gets_nothing_of_others(open_path: Path) -
         assert report["kill"] == "PermissionError"
         assert set(report["ports"].values()) <= {401, 403, 404}
         assert isinstance(report["home"], int)
+    finally:
+        daemon.stop()
+
+
+@needs_bubblewrap
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="only root can become other users")
+@pytest.mark.parametrize("network", ["none", "auto"])
+def test_a_server_that_is_no_root_has_the_same_fence(network: str, open_path: Path) -> None:
+    """The recommended way: a server with a user of its own, and bubblewrap without privileges."""
+    python = find_open_python(open_path)
+    ordinary = open_path / "ordinary-python"
+    words = f"setpriv --reuid={ORDINARY} --regid={ORDINARY} --clear-groups"
+    ordinary.write_text(f'#!/bin/sh\nexec {words} {python} "$@"\n')
+    ordinary.chmod(0o755)
+    place = open_path / "server"
+    place.mkdir()
+    os.chown(place, ORDINARY, ORDINARY)
+    daemon = FencedDaemon(place, "bwrap", network, str(ordinary), ORDINARY)
+    try:
+        daemon.agent_python = python
+        report, alices = attacked(daemon, {"etc": "/etc/agentproxy-was-here", "data": str(place / "data" / "was-here")})
+        got_nothing(report, alices)
+        assert report["list"]["homes"] == ["bob"]
+        assert not (place / "data" / "was-here").exists()
+        if network == "none":
+            assert "open" not in {*report["open"].values(), *report["sockets"].values()}
     finally:
         daemon.stop()
 
