@@ -95,19 +95,24 @@ class Server:
             "AGENTPROXY_START_PORT": "23000",
         }
 
-    def start(self) -> bool:
-        """Start it and wait until it answers; return whether it does."""
-        began = time.monotonic()
+    def begin(self) -> subprocess.Popen[bytes]:
+        """Start it."""
         argv = [self.program, "server", "--port", str(self.port)]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 argv, cwd=self.directory, env=self._environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
-        while time.monotonic() < began + 60 and self._process.poll() is None:
+        return self._process
+
+    def start(self) -> bool:
+        """Start it and wait until it answers; return whether it does."""
+        began = time.monotonic()
+        process = self.begin()
+        while time.monotonic() < began + 60 and process.poll() is None:
             with contextlib.suppress(NoAnswerError):
                 if self.ask("GET", "/health", timeout=5)[0] == 200:
                     self.starts.append(time.monotonic() - began)
-                    used = psutil.Process(self._process.pid).cpu_times()
+                    used = psutil.Process(process.pid).cpu_times()
                     self.efforts.append(used.user + used.system)
                     return True
             time.sleep(0.02)
@@ -452,6 +457,10 @@ def run(rounds: int, agent_server: str, directory: Path, program: str | None = N
             if number % 4 == 3:
                 kill_an_agent(server, clients, counts, delays)
             server.kill()
+            if number % 5 == 4:  # the next one dies, too, while it takes over
+                server.begin()
+                time.sleep(random.uniform(0.2, 1.5))
+                server.kill()
             counts["servers that did not start"] += not server.start()
         clients.end()
         settle(server)
@@ -473,8 +482,8 @@ def report(
 ) -> None:
     """Print what was done and what it cost."""
     seen = sum(len(one) for told in clients.told.values() for one in told.watched)
-    print(f"{rounds} deaths of {server.program}; {len(clients.told)} sessions, {seen} events seen, "
-          f"{clients.resumed} streams resumed")  # fmt: skip
+    print(f"{rounds} deaths of {server.program}, and {rounds // 5} of one that was taking over")
+    print(f"{len(clients.told)} sessions, {seen} events seen, {clients.resumed} streams resumed")
     print("answers:", ", ".join(f"{name}: {count}" for name, count in sorted(clients.asked.items())))
     print(f"from start to answering: median {sorted(server.starts)[len(server.starts) // 2]:.2f} s, "
           f"longest {max(server.starts):.2f} s")  # fmt: skip

@@ -24,7 +24,7 @@ from agentproxy.model.adoption import Alive, Course, Finding, Gone, Unproven, Ve
 from agentproxy.model.event import NewEvent
 from agentproxy.model.session import Ending, EndReason, Incarnation, Phase, Session
 from agentproxy.runtime import cgroups, orphans
-from agentproxy.runtime.adoption import Census, examine, needs_door, take_census
+from agentproxy.runtime.adoption import Census, examine, needs_door, take_census, unclaimed
 from agentproxy.runtime.starting import Inherited
 from agentproxy.runtime.watching import read_end_record
 from agentproxy.store import Store
@@ -44,6 +44,9 @@ class Heirs(Protocol):
 
     def records(self, session_id: str) -> Path:
         """Return the directory of a session's records."""
+
+    def sessions_root(self) -> Path:
+        """Return the directory below which every session has its own."""
 
     async def clear_unfinished(self, session_id: str) -> None:
         """End a clone that goes on by itself and remove the directory of a session that never ran."""
@@ -89,9 +92,10 @@ class Adopter:
         """Handle every session that has not ended and every incarnation that was not closed; return how many went which way."""
         opened = await self._store.open_incarnations()
         sessions = {session.id: session for session in await self._store.living_sessions()}
+        self._census = census = await deferToThread(take_census, self._boot_id, opened)
+        await self._report_unclaimed(opened)
         if not opened and not sessions:
             return {}
-        self._census = census = await deferToThread(take_census, self._boot_id, opened)
         doors = await self._ask_doors(opened, census)
         findings = await deferToThread(self._examine_all, opened, census, doors)
         present = {one.session_id: one for one in opened if _is_present(one, sessions.get(one.session_id))}
@@ -103,6 +107,13 @@ class Adopter:
         told = ", ".join(f"{course.value} {count}" for course, count in tally.items())
         log.info("Sessions of the server before this one: {tally}", tally=told or "none")
         return tally
+
+    async def _report_unclaimed(self, opened: list[Incarnation]) -> None:
+        """Say which processes look like ours and are of no session that the store says runs; they are left alone."""
+        root = self._heirs.sessions_root()
+        for pid, directory in (await deferToThread(unclaimed, self._census, opened, root)).items():
+            log.error("Process {pid} in {directory} is of no session that the store says runs; it is left alone",
+                      pid=pid, directory=directory)  # fmt: skip
 
     async def _ask_doors(self, opened: list[Incarnation], census: Census) -> dict[Incarnation, bool]:
         doubtful = [one for one in opened if needs_door(one, census)]

@@ -171,6 +171,10 @@ class Maker:
         """Return the directory of a session's records."""
         return self._kitchen.directories.of(session_id).root / "records"
 
+    def sessions_root(self) -> Path:
+        """Return the directory below which every session has its own."""
+        return self._kitchen.directories.root
+
     async def clear_unfinished(self, session_id: str) -> None:
         """End a clone that goes on by itself and remove the directory of a session that never ran."""
         place = self._kitchen.directories.of(session_id)

@@ -63,6 +63,30 @@ def take_census(boot_id: str, incarnations: Iterable[Incarnation]) -> Census:
     return Census(boot_id, residents, groups, _listeners(unknown, residents) if unknown else {})
 
 
+def unclaimed(census: Census, incarnations: Iterable[Incarnation], sessions: Path) -> dict[int, str]:
+    """Return the processes that work below *sessions* with a marker of ours, and are of none of *incarnations*.
+
+    A store that was put back from a backup copy does not know them. Blocks.
+
+    :returns: the directory of each.
+    """
+    known, root = {one.marker for one in incarnations}, sessions.resolve()
+    found = {}
+    for pid, resident in census.residents.items():
+        if resident.marker is not None and resident.marker not in known:
+            directory = _directory(pid)
+            if directory.startswith(f"{root}/"):
+                found[pid] = directory
+    return found
+
+
+def _directory(pid: int) -> str:
+    try:
+        return os.readlink(f"/proc/{pid}/cwd")
+    except OSError:
+        return ""
+
+
 def _resident(pid: int) -> Resident | None:
     try:
         fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()

@@ -210,6 +210,25 @@ def test_a_process_that_is_not_proven_ours_is_left_alone(begin: Begin, tmp_path:
             process.kill()
 
 
+def test_a_process_of_no_session_is_reported(begin: Begin, tmp_path: Path) -> None:
+    """Agents of sessions that the store does not know (an older backup copy was put back) live on, and the log names them."""
+    first = begin()
+    session_id = first.start()
+    pid = record_of(tmp_path, session_id)["pid"]
+    crash(first)
+    for table, column in (("sessions", "id"), ("incarnations", "session_id")):
+        rows(tmp_path, f"DELETE FROM {table} WHERE {column} = ?", session_id)
+    forgotten = psutil.Process(pid)
+    try:
+        second = begin()
+        assert second.client.get("/search").json()["sessions"] == []
+        assert forgotten.is_running()
+        assert re.search(rf"Process {pid} in \S+/{session_id}\S* is of no session", second.log.read_text())
+    finally:
+        for process in [*forgotten.children(recursive=True), forgotten]:
+            process.kill()
+
+
 def test_starts_that_were_promised_are_finished(begin: Begin, tmp_path: Path) -> None:
     """Sessions that were queued or starting when the server died, and whose callers had their answer, become ready."""
     first = begin(sessions_max_concurrent_starts="1")
