@@ -9,6 +9,7 @@ message     seconds that a user message to an echoing program takes (median of 9
 flood       terminal bytes per second of a program that prints without end, and p99 of ``/status`` meanwhile
 spinner     CPU of a 10 Hz spinner with one reader of ``/events``, ms per second
 memory      RSS of an idle server alone, MB, and seconds from its exec to the first 200 of ``/status``
+sessions    one more session through the fork server, 100 starts at once, 100 idle sessions: what ``scripts/bench fork`` prints
 soak        1 000 messages: what the program said and what ``/messages`` holds (ours only, its quiet time shortened)
 ==========  ==========================================================================
 """
@@ -264,13 +265,17 @@ PARTS: dict[str, Callable[[list[str], int], dict[str, float]]] = {
 def main() -> int:
     """Measure and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default=",".join(list(PARTS)[:-1]), help="comma list of " + ", ".join(PARTS))
+    names = [*list(PARTS)[:-1], "sessions"]
+    parser.add_argument("--only", default=",".join(names), help=f"comma list of {', '.join(PARTS)}, sessions")
     parser.add_argument("--agentapi", default=find_agentapi() or "", help="the real agentapi; empty for none")
     parser.add_argument("--height", type=int, default=1000)
     settings = parser.parse_args()
     ours = [sys.executable, "-m", "agentproxy.embedded"]
     print(f"{'measure':42} {'agentapi':>12} {'ours':>12} {'ours/theirs':>12}")
     for name in settings.only.split(","):
+        if name == "sessions":
+            subprocess.run([sys.executable, str(ROOT / "scripts" / "bench_fork.py")], check=True)
+            continue
         theirs = PARTS[name]([settings.agentapi], settings.height) if settings.agentapi and name != "soak" else {}
         for measure, value in PARTS[name](ours, settings.height).items():
             other = theirs.get(measure)

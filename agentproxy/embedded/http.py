@@ -24,6 +24,7 @@ from agentproxy.embedded.talk import SendError, Talk
 from agentproxy.embedded.uploads import MOST_UPLOAD, Uploads
 
 MOST_REQUEST = MOST_UPLOAD + 64 * 1024
+TOO_LARGE = ProblemError(413, f"request body is too large limit={MOST_REQUEST} bytes")
 BODY_DEADLINE = 5.0
 """Seconds within which the next part of a body comes."""
 
@@ -98,13 +99,14 @@ class Asked(Request):
         super().__init__(channel)
         self.site, self.session = site, site.session
         self._size = 0
+        self._refused = False
         self._late: Any = None
 
     def gotLength(self, length: int | None) -> None:
         """Expect a body of *length* (None: in chunks); one that is too large for every route is refused before it is read."""
         super().gotLength(length)  # type: ignore[no-untyped-call]
         if length is not None and length > MOST_REQUEST:
-            self._refuse_at_once(ProblemError(413, f"request body is too large limit={MOST_REQUEST} bytes"))
+            self._refuse_at_once(TOO_LARGE)
         elif length != 0:
             self._late = self.site.clock.callLater(BODY_DEADLINE, self._too_slow)
 
@@ -113,6 +115,8 @@ class Asked(Request):
 
     def _refuse_at_once(self, problem: ProblemError) -> None:
         """Answer before the body has come, and close."""
+        self._refused = True
+        self._body_ended()
         answer = (
             json.dumps(problem.as_json(self._schema("ErrorModel")), ensure_ascii=False, separators=(",", ":")) + "\n"
         )
@@ -141,6 +145,8 @@ class Asked(Request):
             self._late.reset(BODY_DEADLINE)
         if self._size <= MOST_REQUEST:
             super().handleContentChunk(data)  # type: ignore[no-untyped-call]
+        elif self._size - len(data) <= MOST_REQUEST:
+            self._refuse_at_once(TOO_LARGE)
 
     def parse_form(self) -> None:
         """Forms are read by the routes."""
@@ -148,6 +154,8 @@ class Asked(Request):
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
         """Begin to answer; the body is left as it came."""
         self._body_ended()
+        if self._refused:
+            return
         if self.content:
             self.content.seek(0)
         self.args: dict[bytes, list[bytes]] = {}

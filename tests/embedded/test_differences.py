@@ -42,6 +42,8 @@ SHOWN_BY = {
     "event streams": "embedded/test_stream.py::test_a_stalled_reader_is_cut_off_and_a_silent_stream_kept_alive",
     "long growing messages": "embedded/test_differences.py::test_a_long_message_is_told_less_often",
     "a body that stops coming": "embedded/test_robust.py::test_a_body_that_is_far_too_large",
+    "a request with a length and in chunks": "embedded/test_robust.py::test_two_lengths_are_none",
+    "header fields": "embedded/test_robust.py::test_malformed_requests",
     "file names of uploads that cannot be used": "embedded/test_differences.py::test_names_that_no_file_can_have",
     "binding": "embedded/test_differences.py::test_a_taken_port_starts_no_agent",
     "`/docs`": "embedded/test_beyond.py::test_documents",

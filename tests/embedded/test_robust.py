@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -35,6 +36,27 @@ def test_a_body_that_is_far_too_large(server: AgentServer) -> None:
     """A body that no route takes is refused before it is sent."""
     answer = server.client.raw(b"POST /upload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9999999999\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 413 ")
+
+
+def test_a_body_without_a_length_that_does_not_end(server: AgentServer) -> None:
+    """A body in chunks is refused as soon as it is larger than any route takes."""
+    head = b"POST /upload HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", server.port), 20) as connection:
+        connection.sendall(head)
+        try:
+            for _ in range(12):
+                connection.sendall(b"100000\r\n" + b"x" * 0x100000 + b"\r\n")
+        except OSError:
+            pass
+        with contextlib.suppress(ConnectionResetError):
+            assert connection.recv(4096).startswith(b"HTTP/1.1 413 ")
+    assert server.client.get("/status").status == 200
+
+
+def test_two_lengths_are_none(server: AgentServer) -> None:
+    """A request whose end could be read in two ways is refused."""
+    head = b"POST /message HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"
+    assert server.client.raw(head + b"0\r\n\r\n").startswith(b"HTTP/1.1 400 ")
 
 
 @pytest.mark.parametrize("content", ["a\x1bb", "nul\0", "\x03", "bell\x07", "\x9b31m"])
