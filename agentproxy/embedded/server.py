@@ -105,9 +105,12 @@ class Server:
         self._session.terminal = self._terminal
         env = {name: value for name, value in environment.items() if name not in ("COLUMNS", "LINES")}
         argv = [program, *settings.command[1:]]
-        self._terminal.start(
-            self._reactor, argv, {**env, "TERM": "xterm-256color"}, settings.term_width, settings.term_height
-        )
+        env["TERM"] = "xterm-256color"
+        try:
+            self._terminal.start(self._reactor, argv, env, settings.term_width, settings.term_height)
+        except OSError as error:
+            self._drop_pid_file()
+            raise StartError(f"Error starting process: {error}") from error
         if settings.experimental_acp:
             self._session.begin(os.getcwd(), self._earlier())
         elif before := FORMATS[self._session.agent_type].before_start:

@@ -44,7 +44,7 @@ LOOK_EVERY = 0.025
 LOOK_SENDING = 0.005
 LOOK_SHARE = 10
 """The pause between two looks is at least this many times what a look took, so that a flood leaves time for readers."""
-TOLD_A_SECOND = 2_000_000
+TOLD_A_SECOND = 1_000_000
 """Characters of messages that a reader is told in a second: a long message that grows is told less often."""
 QUIET = 2.0
 WORK_WINDOW = 0.5

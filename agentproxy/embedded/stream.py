@@ -31,7 +31,8 @@ HEADERS = {
     "X-Accel-Buffering": "no",
     "X-Proxy-Buffering": "no",
 }
-_ESCAPED = [(c.encode(), f"\\u{ord(c):04x}".encode()) for c in "<>&\u2028\u2029"]
+_ESCAPED = [(c.encode()[:1], c.encode(), f"\\u{ord(c):04x}".encode()) for c in "<>&\u2028\u2029"]
+"""First byte, bytes and escape: one byte is looked for much faster than three."""
 
 
 def frame(name: str, data: dict[str, Any]) -> bytes:
@@ -40,8 +41,9 @@ def frame(name: str, data: dict[str, Any]) -> bytes:
         text = msgspec.json.encode(data)
     except UnicodeEncodeError:  # half of a pair of surrogates, which JSON lets a user send
         text = json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
-    for character, escaped in _ESCAPED:
-        text = text.replace(character, escaped)
+    for first, character, escaped in _ESCAPED:
+        if first in text:
+            text = text.replace(character, escaped)
     return b"event: %s\ndata: %s\n\n" % (name.encode(), text)
 
 

@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from twisted.internet.process import PTYProcess
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
@@ -20,8 +21,42 @@ MOST_TYPED_AHEAD = 4 * 1024 * 1024
 """Bytes that may wait for an agent that does not read its terminal."""
 
 
-MOST_AT_ONCE = 32 * 1024
+MOST_AT_ONCE = 16 * 1024
 """Bytes of output that are taken in one turn of the reactor, so that requests are answered in between."""
+
+
+class _Spawned(PTYProcess):
+    """A process in a terminal that is made without a copy of this one's memory, which a fork would be."""
+
+    pid: Any
+
+    def _fork(
+        self,
+        path: object,  # noqa: ARG002
+        uid: object,  # noqa: ARG002
+        gid: object,  # noqa: ARG002
+        executable: str,
+        args: list[str],
+        environment: Mapping[str, str],
+        **terminal: int,
+    ) -> None:
+        """Make the process: what leads a new session and opens a terminal has it as its controlling one."""
+        for name in os.listdir("/proc/self/fd"):
+            if int(name) > 2:
+                with suppress(OSError):  # the descriptor of the listing itself
+                    os.set_inheritable(int(name), False)
+        opened = [(os.POSIX_SPAWN_OPEN, 0, os.ttyname(terminal["slavefd"]), os.O_RDWR, 0)]
+        copied = [(os.POSIX_SPAWN_DUP2, 0, descriptor) for descriptor in (1, 2)]
+        signals = [number for number in signal.valid_signals() if number not in (signal.SIGKILL, signal.SIGSTOP)]
+        self.pid = os.posix_spawn(
+            executable,
+            args,
+            environment,
+            file_actions=[*opened, *copied],
+            setsid=True,
+            setsigdef=signals,
+            setsigmask=[],
+        )
 
 
 class Terminal(ProcessProtocol):
@@ -46,7 +81,13 @@ class Terminal(ProcessProtocol):
         master, slave = pty.openpty()
         set_size(slave, width, height)
         self._name = os.ttyname(slave)
-        self._transport = reactor.spawnProcess(self, argv[0], list(argv), dict(env), usePTY=(master, slave, self._name))
+        terminal = (master, slave, self._name)
+        try:
+            self._transport = _Spawned(reactor, argv[0], list(argv), dict(env), None, self, usePTY=terminal)  # type: ignore[no-untyped-call]
+        except OSError:
+            os.close(master)
+            os.close(slave)
+            raise
         self.pid = self._transport.pid
         self.alive = True
 

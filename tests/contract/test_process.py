@@ -64,6 +64,16 @@ def test_a_program_that_is_not_there(run: Run) -> None:
         assert "nosuchprogram" in server.outputs
 
 
+def test_a_program_that_cannot_be_run(run: Run, tmp_path: Path) -> None:
+    """A file that is executable and no program is told as well."""
+    program = tmp_path / "nothing"
+    program.write_bytes(b"\x00\x01")
+    program.chmod(0o755)
+    with run([str(program)], answering=False) as server:
+        assert server.wait() == 1
+        assert "exec format error" in server.outputs.lower()
+
+
 @pytest.mark.parametrize(
     ("given", "told"), [("claude", "claude"), ("cursor-agent", "cursor"), ("q", "amazonq"), (None, "custom")]
 )

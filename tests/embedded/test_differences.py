@@ -145,7 +145,7 @@ def test_a_wiped_screen_takes_nothing_back() -> None:
 
 
 def test_a_long_message_is_told_less_often() -> None:
-    """Two million characters a second are told of a message that grows, and its end is told whole."""
+    """A million characters a second are told of a message that grows, and its end is told whole."""
     clock = Clock()
     session = Session(clock, "custom", 80, 50)
     told: list[str] = []

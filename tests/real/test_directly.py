@@ -64,8 +64,14 @@ def below(kind: str, agent: str, home: Path, *flags: str) -> Iterator[tuple[Agen
         "IS_SANDBOX": "1",
     }
     try:
-        kind_of = {"agent_type": agent.partition("-")[0], "env": env, "directory": work, "flags": flags, "height": 1000}
-        with run_agent_server(kind, COMMANDS[agent], **kind_of) as server:
+        options: dict[str, Any] = {
+            "agent_type": agent.partition("-")[0],
+            "env": env,
+            "directory": work,
+            "flags": flags,
+            "height": 1000,
+        }
+        with run_agent_server(kind, COMMANDS[agent], **options) as server:
             yield server, model
     finally:
         model.close()
