@@ -11,6 +11,8 @@ import json
 import os
 import shutil
 import signal
+import socket
+import stat
 import sys
 import time
 from collections.abc import Mapping
@@ -92,6 +94,7 @@ class Server:
         self._claim_pid_file()
         try:
             if settings.unix_socket:
+                drop_dead_socket(settings.unix_socket)
                 self._port = self._reactor.listenUNIX(settings.unix_socket, self._site, mode=0o600, wantPID=False)
             else:
                 self._port = self._reactor.listenTCP(settings.port, self._site, interface=settings.host, backlog=128)
@@ -287,14 +290,26 @@ def say(sentence: str) -> None:
     sys.stderr.write(f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {sentence}\n")
 
 
+def drop_dead_socket(path: str) -> None:
+    """Remove the UNIX socket at *path* when nobody listens there any more: a server that was killed leaves it behind."""
+    with suppress(OSError):
+        if not stat.S_ISSOCK(os.stat(path).st_mode):
+            return
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as asking:
+            try:
+                asking.connect(path)
+            except ConnectionRefusedError:
+                os.unlink(path)
+
+
 def write_end(path: str, reason: str, status: int, agent: dict[str, int | None], output: list[str]) -> None:
     """Write the end file at *path* ("" for none)."""
     if not path:
         return
-    stat = Path("/proc/self/stat").read_text(encoding="ascii", errors="replace")
+    own = Path("/proc/self/stat").read_text(encoding="ascii", errors="replace")
     end = {
         "pid": os.getpid(),
-        "start_ticks": int(stat.rpartition(")")[2].split()[19]),
+        "start_ticks": int(own.rpartition(")")[2].split()[19]),
         "exit": {"code": status, "signal": None},
         "at": time.time(),
         "reason": reason,

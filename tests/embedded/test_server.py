@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.agent_servers import AgentServer, run_agent_server
+from tests.agent_servers import AgentServer, free_port, program_argv, run_agent_server
 from tests.fakes import fake_command
+from tests.waiting import wait_for
+from tests.wire import Client
 
 
 def run(name: str, *args: str, **options: object):  # type: ignore[no-untyped-def]
@@ -74,6 +78,27 @@ def test_nobody_enters_without_the_door_secret(tmp_path: Path) -> None:
             assert (reply.status, reply.media_type) == (403, "application/problem+json")
         assert server.client.get("/status", X_Agentproxy_Door="wrong").status == 403
         assert server.client.get("/status", X_Agentproxy_Door="open sesame").status == 200
+
+
+def test_a_door_secret_by_descriptor(tmp_path: Path) -> None:
+    """The secret may come on a descriptor: it is in no file, no argument, and the agent has neither it nor the descriptor."""
+    reading, writing = os.pipe()
+    os.write(writing, b"open sesame\n")
+    os.close(writing)
+    told = tmp_path / "told"
+    argv = [*program_argv("embedded"), "server", f"--port={(port := free_port())}", f"--door-fd={reading}", "--"]
+    with subprocess.Popen([*argv, *fake_command("env", told)], pass_fds=[reading], stdin=subprocess.DEVNULL) as process:
+        os.close(reading)
+        client = Client("127.0.0.1", port)
+        try:
+            wait_for("the agent", told.exists)
+            assert client.get("/status").status == 403
+            assert client.get("/status", X_Agentproxy_Door="open sesame").status == 200
+        finally:
+            process.terminate()
+            assert process.wait(30) == 0
+    assert "sesame" not in told.read_text()
+    assert json.loads(told.read_text())["descriptors"] == [0, 1, 2, 3]
 
 
 def test_the_end_is_written_down(tmp_path: Path) -> None:

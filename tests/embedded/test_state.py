@@ -45,6 +45,21 @@ def test_a_state_that_cannot_be_read(tmp_path: Path) -> None:
         assert server.client.send("hello").status == 200
 
 
+def test_a_socket_that_was_left_behind(tmp_path: Path) -> None:
+    """After a kill the same path can be used again; a server that lives there keeps it."""
+    path = tmp_path / "agent"
+    flags = [f"--unix-socket={path}"]
+    with run_agent_server("embedded", fake_command("mute"), flags=flags, answering=False) as first:
+        first.log.wait("the agent", lambda log: log.events("started"))
+        with run_agent_server("embedded", fake_command("mute"), flags=flags, answering=False) as second:
+            assert second.wait() == 1
+            assert "failed to start server" in second.stderr()
+        first.signal(signal.SIGKILL)
+        first.wait()
+    with run_agent_server("embedded", fake_command("mute"), flags=flags, answering=False) as third:
+        third.log.wait("the agent", lambda log: log.events("started"))
+
+
 def test_a_unix_socket_is_private(tmp_path: Path) -> None:
     """A server on a UNIX socket is its owner's alone."""
     path = tmp_path / "agent"
