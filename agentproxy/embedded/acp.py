@@ -27,6 +27,7 @@ from twisted.python.failure import Failure
 
 from agentproxy.embedded.acp_talk import (
     Permission,
+    Reply,
     Transcript,
     cut_short,
     opened_id,
@@ -37,6 +38,7 @@ from agentproxy.embedded.acp_talk import (
 from agentproxy.embedded.acp_wire import BAD_PARAMS, NO_METHOD, CallError, Wire, WireError
 from agentproxy.embedded.conversation import Message, now
 from agentproxy.embedded.pipes import Pipes
+from agentproxy.embedded.session import TOLD_A_SECOND
 from agentproxy.embedded.talk import ERROR, EVENTS, EXITED, MESSAGE, SCREEN, STATUS, Listener, SendError, message_event
 
 PROTOCOL = 1
@@ -96,7 +98,7 @@ class AcpSession:
         self._asking: dict[str, Any] = {}
         self._in_turn = False
         self._replaying = False
-        self._reply = ""
+        self._reply = Reply()
         self._taken: Deferred[None] | None = None
         self._telling: Any = None
         self._handshake: Any = None
@@ -173,22 +175,24 @@ class AcpSession:
             return
         text = update_text(update)
         if text:
-            self._reply += text
+            self._reply.grow(text)
             self._sign()
             if self._telling is None:
-                self._telling = self._clock.callLater(TOLD_EVERY, self._tell_reply)
+                wait = max(TOLD_EVERY, self._reply.length / TOLD_A_SECOND)
+                self._telling = self._clock.callLater(wait, self._tell_reply)
 
     def _tell_reply(self) -> None:
         if self._telling is not None and self._telling.active():
             self._telling.cancel()
         self._telling = None
         said = self.conversation.messages
-        if not self._reply:
+        text = self._reply.text
+        if not text:
             return
         if not said or said[-1].role != "agent":
-            self._tell_message(self.conversation.add("agent", self._reply))
-        elif said[-1].content != self._reply:
-            self._tell_message(self.conversation.revise(self._reply))
+            self._tell_message(self.conversation.add("agent", text))
+        elif said[-1].content != text:
+            self._tell_message(self.conversation.revise(text))
         self.tell(SCREEN, {"screen": self.screen.text})
 
     def _asked(self, number: Any, method: str, params: dict[str, Any]) -> None:
@@ -274,7 +278,7 @@ class AcpSession:
         :raises SendError: the agent answered with an error before it gave another sign.
         """
         self._tell_reply()
-        self._in_turn, self._reply, self._taken = True, "", Deferred()
+        self._in_turn, self._reply, self._taken = True, Reply(), Deferred()
         self._set_status("running")
         self._tell_message(self.conversation.add("user", text))
         block = {"type": "text", "text": text}

@@ -48,6 +48,32 @@ class Transcript:
         return message
 
 
+MOST_REPLY = 4 * 1024 * 1024
+"""Characters of one answer that are kept, the last ones, which bounds the memory of an agent that never ends."""
+
+
+class Reply:
+    """An answer that grows."""
+
+    def __init__(self) -> None:
+        self._parts: list[str] = []
+        self.length = 0
+
+    def grow(self, text: str) -> None:
+        """Put *text* behind it."""
+        self._parts.append(text)
+        self.length += len(text)
+        if self.length > 2 * MOST_REPLY:
+            self._parts = [self.text]
+            self.length = len(self._parts[0])
+
+    @property
+    def text(self) -> str:
+        """All of it."""
+        self._parts = ["".join(self._parts)]
+        return self._parts[0][-MOST_REPLY:]
+
+
 def update_text(update: dict[str, Any]) -> str:
     """Return what one ``session/update`` adds to the agent's message."""
     kind = update.get("sessionUpdate")

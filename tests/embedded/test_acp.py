@@ -12,8 +12,9 @@ from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.task import Clock
 
 from agentproxy.embedded.acp import HANDSHAKE, TAKEN, AcpSession
+from agentproxy.embedded.acp_talk import MOST_REPLY
 from agentproxy.embedded.acp_wire import CallError, Wire, WireError
-from agentproxy.embedded.session import SendError
+from agentproxy.embedded.session import TOLD_A_SECOND, SendError
 
 OPTIONS = [
     {"optionId": "reject", "name": "Reject", "kind": "reject_once"},
@@ -147,6 +148,20 @@ def test_a_growing_answer_is_told_in_revisions(agent: Agent) -> None:
     revisions = [data for name, data in agent.told if name == "message_update" and data["role"] == "agent"]
     assert len(revisions) == 1
     assert revisions[0]["message"] == "x" * 100
+
+
+def test_an_answer_that_never_ends_has_a_bound(agent: Agent) -> None:
+    """Of an agent that floods the last words are kept, and a long message is told less often."""
+    agent.prompt("flood")
+    for _ in range(130):
+        agent.chunk("x" * 100_000)
+        agent.clock.advance(0.05)
+    agent.chunk("the end")
+    agent.answer("session/prompt", result={"stopReason": "end_turn"})
+    said = agent.said()[-1][1]
+    assert (len(said), said.endswith("the end")) == (MOST_REPLY, True)
+    told = [len(data["message"]) for name, data in agent.told if name == "message_update"]
+    assert sum(told) < TOLD_A_SECOND * agent.clock.seconds() + 2 * MOST_REPLY
 
 
 def test_a_second_message_during_a_turn_is_busy(agent: Agent) -> None:
