@@ -31,6 +31,7 @@ from agentproxy.errors import Refusal
 from agentproxy.features import fencing
 from agentproxy.features.adopting import Adopter
 from agentproxy.features.clearing import Clearing
+from agentproxy.features.evening import Evening
 from agentproxy.features.fencing import Fence
 from agentproxy.features.living import LivingSession
 from agentproxy.features.making import Maker, Terms
@@ -186,7 +187,7 @@ class Daemon(Service):
         await store.open()
         maker = self._make_maker(store, fence)
         self._guard = guard = Guard(self._loaded, store, self._reactor)
-        self._sessions = sessions = Sessions(store, maker, guard.permits)
+        self._sessions = sessions = Sessions(store, maker, guard.permits, Evening(self._reactor))
         try:
             self._attendance = attendance = Attendance(config, store, sessions, guard.permits, self._reactor)
         except ValueError as error:

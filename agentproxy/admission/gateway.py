@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 from agentproxy.auth.authenticator import Later
 from agentproxy.auth.gatekeeper import Gatekeeper
 from agentproxy.errors import SESSION_ENDED, SESSION_NOT_FOUND, SHARE_READ_ONLY, UNAUTHENTICATED, Refusal
+from agentproxy.features.evening import Evening
 from agentproxy.features.permitting import Permits
 from agentproxy.features.routing import Directory
 from agentproxy.features.sharing import Sharing
@@ -57,7 +58,10 @@ class Admission:
 
     log = Logger()
 
-    def __init__(self, directory: Directory, gatekeeper: Gatekeeper, permits: Permits, sharing: Sharing) -> None:
+    def __init__(
+        self, directory: Directory, gatekeeper: Gatekeeper, permits: Permits, sharing: Sharing, evening: Evening
+    ) -> None:
+        self._evening = evening
         self._directory = directory
         self._gatekeeper = gatekeeper
         self._permits = permits
@@ -114,17 +118,24 @@ class Admission:
 
     async def _slowly(self, session_id: str, refused: Refusal) -> Refusal:
         """Refuse after the look-up that a missing session costs."""
+        begun = self._evening.begin()
         await self._directory.stored(session_id)
+        await self._evening.wait(begun)
         return refused
 
     async def _stored(self, who: Principal, session_id: str, head: Head) -> Backend | Refusal:
+        begun = self._evening.begin()
         record = await self._directory.stored(session_id)
         if record is None:
             self._permits.note(
                 self._gatekeeper.from_address(who, head), verb_of(head), session_id, False, "there is no such session"
             )
-            return Refusal(SESSION_NOT_FOUND, session_id=session_id)
-        return self._refusal(who, record, head) or await self._directory.decide(session_id)
+            refused: Refusal | None = Refusal(SESSION_NOT_FOUND, session_id=session_id)
+        else:
+            refused = self._refusal(who, record, head)
+        if refused is not None and refused.kind is SESSION_NOT_FOUND:
+            await self._evening.wait(begun)
+        return refused or await self._directory.decide(session_id)
 
     def _refusal(self, who: Principal, record: Session, head: Head) -> Refusal | None:
         verb = verb_of(head)

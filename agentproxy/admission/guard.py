@@ -24,6 +24,7 @@ from agentproxy.auth.showing import COOKIE, SESSION_HEADER
 from agentproxy.config import ConfigError, Loaded, load
 from agentproxy.config.options import StaticOptions
 from agentproxy.features.auditing import Audit, Auditor
+from agentproxy.features.evening import Evening
 from agentproxy.features.permitting import Allowance, Permits
 from agentproxy.features.routing import Directory
 from agentproxy.features.sessions import Sessions
@@ -42,6 +43,7 @@ from agentproxy.web.identity import Identities
 from agentproxy.web.oauth import Door, OAuth
 from agentproxy.web.sharing import Audits, Shares
 
+LOOK_TWICE = 2.0  # seconds until a request that came with the change is looked at
 LOOK_AGAIN = 10.0  # seconds between looks at what runs: a key may have expired
 
 
@@ -59,6 +61,7 @@ class Guard:
         self._admission: Admission | None = None
         self._sharing: Sharing | None = None
         self._soon: IDelayedCall | None = None
+        self._looking = False
         self._again = LoopingCall(self.look_again)
         self._again.clock = reactor
         self.auditor = Auditor(AuditStore(store), reactor)
@@ -92,7 +95,7 @@ class Guard:
         self._rechecking.start()
         self._stop_listening = self._store.on_commit(self._committed)
         directory = Directory(sessions, self._store)
-        self._admission = Admission(directory, self.identity.gatekeeper, self.permits, sharing)
+        self._admission = Admission(directory, self.identity.gatekeeper, self.permits, sharing, Evening(self._clock))
         self._sessions = sessions
         await self._welcome()
         return self._admission
@@ -201,13 +204,21 @@ class Guard:
 
     def look_soon(self) -> None:
         """Look again as soon as what runs now has answered: a log-out must not cut its own answer."""
-        if self._soon is None and self._front is not None:
-            self._soon = self._clock.callLater(0, self.look_again)
+        if self._front is None or self._looking:
+            return
+        if self._soon is not None and self._soon.active():
+            self._soon.cancel()
+        self._looking = True
+        self._soon = self._clock.callLater(0, self._look_twice)
+
+    def _look_twice(self) -> None:
+        """Look now, and once more at what has come just before and waits for something."""
+        self._looking = False
+        self._soon = self._clock.callLater(LOOK_TWICE, self.look_again)
+        self.look_again()
 
     def look_again(self) -> None:
         """Cut every request and stream that would not be let in now."""
-        if self._soon is not None and not self._soon.active():
-            self._soon = None
         if self._front is not None and self._admission is not None:
             self._front.recheck(self._admission.still_allowed)
 

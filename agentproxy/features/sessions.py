@@ -24,6 +24,7 @@ from agentproxy.errors import (
     Refusal,
 )
 from agentproxy.features.detached import detached, refusal_logged
+from agentproxy.features.evening import Evening
 from agentproxy.features.interrupting import interrupt
 from agentproxy.features.living import LivingSession
 from agentproxy.features.permitting import Permits
@@ -117,7 +118,10 @@ class Sessions:
     :param permits: decides who may do what; without it every permission counts and nothing is noted.
     """
 
-    def __init__(self, store: Store, recipes: Recipes, permits: Permits | None = None) -> None:
+    def __init__(
+        self, store: Store, recipes: Recipes, permits: Permits | None = None, evening: Evening | None = None
+    ) -> None:
+        self._evening = evening or Evening()
         self._store = store
         self._recipes = recipes
         self._permits = permits or Permits()
@@ -269,16 +273,20 @@ class Sessions:
         :raises Refusal: SESSION_NOT_FOUND when there is none or the principal may not read it, with the same work done for
             both; FORBIDDEN when it may read it but not do this; TOO_MANY_REQUESTS.
         """
+        begun = self._evening.begin()
         living = self._known(session_id)
         session = living.record if living else await self._store.session(session_id)
         if session is None:
             self._permits.note(principal, verb, session_id, False, "there is no such session")
+            await self._evening.wait(begun)
             raise Refusal(SESSION_NOT_FOUND, session_id=session_id)
         refusal = self._permits.refusal(principal, verb, session)
         if refusal is None:
             return session
-        if living is not None and refusal.kind is SESSION_NOT_FOUND:
-            await self._store.session(session_id)  # what a missing one costs, so that time does not tell them apart
+        if refusal.kind is SESSION_NOT_FOUND:
+            if living is not None:
+                await self._store.session(session_id)  # what a missing one costs, so that time does not tell them apart
+            await self._evening.wait(begun)
         raise refusal
 
     @property

@@ -22,6 +22,8 @@ from agentproxy.gateway.wire import Wire
 if TYPE_CHECKING:
     from agentproxy.gateway.front import FrontFactory
 
+DECIDES = 0.5
+"""Seconds that a request has to decide whether it is allowed."""
 LINGER = 5.0
 """Seconds that a client which is refused may go on sending before its connection is reset."""
 LINKS = b"/s/"
@@ -40,6 +42,7 @@ class FrontProtocol(Protocol):
     _head: Head | None = None
     _stepping = False
     _closing = False
+    _came = 0.0
     _held = False
     _secure = False
     _peer: str | None = None
@@ -133,6 +136,7 @@ class FrontProtocol(Protocol):
             self.refuse(refusal, True)
             return False
         self._head = head
+        self._came = relay.moment
         self._begin_turn(head, raw)
         return True
 
@@ -303,10 +307,15 @@ class FrontProtocol(Protocol):
         """Return whether an agent server's event stream runs here."""
         return isinstance(self._turn, Exchange) and self._turn.streams()
 
-    def recheck(self, allowed: Callable[[Head, Callable[[], None]], bool]) -> None:
-        """End what runs if it would not be allowed now; see :meth:`FrontFactory.recheck`."""
+    def recheck(self, allowed: Callable[[Head, Callable[[], None]], bool], now: float) -> None:
+        """End what runs if it would not be allowed now; see :meth:`FrontFactory.recheck`.
+
+        What came just now decides for itself, and says no in its own words.
+        """
         turn = self._turn
-        if turn is not None and self._head is not None and not allowed(self._head, turn.cut):
+        if turn is None or self._head is None or (not turn.begun and now - self._came < DECIDES):
+            return
+        if not allowed(self._head, turn.cut):
             turn.cut()
 
     def cut(self, session_id: str | None) -> None:

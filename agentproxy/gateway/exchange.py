@@ -347,6 +347,11 @@ class Exchange:
             self._end()
             self._client.abort()
 
+    @property
+    def begun(self) -> bool:
+        """Return whether anything of the answer was given to the client."""
+        return self._begun
+
     def streams(self) -> bool:
         """Return whether it is an event stream under way."""
         return self._begun and not self.over and self._answer.is_event_stream

@@ -99,8 +99,9 @@ class FrontFactory(Factory):
 
         :param allowed: gets the head, and what to call if the answer comes later.
         """
+        now = self.relay.reactor.seconds()
         for connection in list(self.connections):
-            connection.recheck(allowed)
+            connection.recheck(allowed, now)
 
     def streams(self) -> int:
         """Return how many event streams of agent servers are open."""
