@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from agentproxy.model.credentials import digest
 
@@ -23,6 +23,15 @@ COOKIE = b"agentproxy_session"
 SESSION_HEADER = b"x-session-id"
 _LONGEST = 8192
 _REMEMBERED = 2048
+
+
+class Shown(Protocol):
+    """Headers that are shared by the requests that repeat them.
+
+    :ivar shown: the secrets that a :class:`Reader` has read of them, None before; for the one reader of a server.
+    """
+
+    shown: Any
 
 
 class Asking(Protocol):
@@ -38,6 +47,10 @@ class Asking(Protocol):
 
     def get(self, name: bytes) -> bytes | None:
         """Return the first value of the header; ``name`` is in lower case."""
+
+    @property
+    def fields(self) -> Shown:
+        """Return what keeps, with these very headers, what was read of them."""
 
     @property
     def peer(self) -> str:
@@ -105,6 +118,13 @@ class Reader:
 
     def credentials(self, asking: Asking) -> tuple[Credential, ...]:
         """Return the secrets of a request in the order in which they count."""
+        fields = asking.fields
+        known: tuple[Credential, ...] | None = fields.shown
+        if known is None:
+            known = fields.shown = self._read_again(asking)
+        return known
+
+    def _read_again(self, asking: Asking) -> tuple[Credential, ...]:
         values = tuple(map(asking.get, self._names))
         found = self._read.get(values)
         if found is None:

@@ -41,9 +41,10 @@ class Fields:
     :ivar framing: :data:`CHUNKED`, bytes of body, or None when the fields do not say.
     :ivar closes: the sender ends the connection after this message.
     :ivar passed: for the gateway's rules to remember what they pass on of these fields; not of interest to others.
+    :ivar shown: for whoever tells callers apart to remember which secrets stand in these fields.
     """
 
-    __slots__ = ("_last", "_repeated", "block", "closes", "framing", "pairs", "passed")
+    __slots__ = ("_last", "_repeated", "block", "closes", "framing", "pairs", "passed", "shown")
 
     def __init__(self, pairs: Headers, block: bytes = b"") -> None:
         self.pairs = pairs
@@ -55,6 +56,7 @@ class Fields:
             self.framing = _framing(self.values(b"content-length"), self.values(b"transfer-encoding"))
         self.closes = b"connection" in last and b"close" in self.tokens(b"connection")
         self.passed: tuple[object, bytes] | None = None
+        self.shown: Any = None
 
     def __contains__(self, name: bytes) -> bool:
         """Return whether there is a header called ``name`` (lower case)."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from twisted.web.http import Request
 
@@ -10,6 +11,13 @@ from agentproxy.auth.authenticator import Later
 from agentproxy.auth.gatekeeper import Gatekeeper
 from agentproxy.errors import UNAUTHENTICATED, Refusal
 from agentproxy.model.principal import Principal
+
+
+@dataclass(slots=True)
+class Kept:
+    """See :class:`agentproxy.auth.showing.Shown`."""
+
+    shown: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +28,7 @@ class AskingRequest:
     headers: tuple[tuple[bytes, bytes], ...]
     peer: str
     secure: bool
+    fields: Kept = field(default_factory=Kept, compare=False)
 
     def get(self, name: bytes) -> bytes | None:
         """Return the first value of the header; ``name`` is in lower case."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from agentproxy.web.asking import Kept
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -13,7 +15,7 @@ class Asked:
     method: bytes = b"GET"
     peer: str = "192.0.2.1"
     secure: bool = False
-    extra: dict[str, str] = field(default_factory=dict)
+    fields: Kept = field(default_factory=Kept)
 
     def get(self, name: bytes) -> bytes | None:
         return next((value for key, value in self.headers if key.lower() == name), None)
