@@ -176,7 +176,22 @@ def test_a_link_may_write_and_expire(daemon: GuardedDaemon) -> None:
         "the link expires", lambda: (one := daemon.ask("bob", "GET", f"{short}status")).status != 200 and one
     )
     assert (gone.status, gone.json()["error"]) == (410, "Share link has expired")
+    daemon.ask("alice", "DELETE", path)
+    last = daemon.ask("alice", "POST", path).json()["share_url"]
     assert daemon.ask("alice", "DELETE", f"/sessions/{session_id}").status == 200
+    assert daemon.ask("bob", "GET", f"{last}status").json()["error"] == "Invalid share token"
+
+
+def test_a_grant_to_a_team_opens_for_its_members(daemon: GuardedDaemon) -> None:
+    """The slash of a team's name may be written either way."""
+    session_id = daemon.started("alice")
+    for team in ("o/t", "o%2Ft"):
+        path = f"/sessions/{session_id}/access/team:{team}"
+        assert daemon.ask("alice", "PUT", path, {"access": "read"}).json()["grantee"] == "team:o/t"
+        assert daemon.ask("carl", "GET", f"/{session_id}/status").status == 200
+        assert daemon.ask("bob", "GET", f"/{session_id}/status").status == 404
+        assert daemon.ask("alice", "DELETE", path).status == 200
+        assert daemon.ask("carl", "GET", f"/{session_id}/status").status == 404
 
 
 def test_a_logged_out_front_end_learns_how_to_log_in(daemon: GuardedDaemon) -> None:

@@ -19,6 +19,7 @@ from twisted.web.http import Request
 from twisted.web.server import Site
 
 from agentproxy.auth.external import External, external
+from agentproxy.auth.providers import page_base
 from agentproxy.auth.rechecking import Rechecking
 from agentproxy.auth.registry import Registry
 from agentproxy.auth.showing import Credential
@@ -296,3 +297,20 @@ async def test_one_address_does_not_crowd_out_the_log_ins_of_others(server: Serv
     assert (await server.ask("GET", "/oauth/login"))[0] == 429
     code, state = server.github.authorize(begun["auth_url"])
     assert (await server.ask("GET", f"/oauth/callback?code={code}&state={state}"))[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("base_url", "expected"),
+    [
+        ("https://api.github.com", "https://github.com"),
+        ("https://api.github.com/", "https://github.com"),
+        ("https://github.example.org/api/v3", "https://github.example.org"),
+        ("https://github.example.org/api/v3/", "https://github.example.org"),
+        ("http://localhost:9999", "http://localhost:9999"),
+    ],
+)
+def test_people_log_in_where_the_pages_are_and_not_at_the_api(base_url: str, expected: str) -> None:
+    """github.com's pages are not at its API's host; those of GitHub Enterprise are above its API."""
+    assert page_base(GitHubOptions(base_url=base_url)) == expected
+    elsewhere = OAuthOptions(client_id="a", client_secret="b", base_url="https://pages.example.org/")
+    assert page_base(GitHubOptions(base_url=base_url, oauth=elsewhere)) == "https://pages.example.org"
