@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,18 +12,20 @@ from agentproxy.embedded.conversation import Message, now
 
 @dataclass(frozen=True, slots=True)
 class Permission:
-    """What the agent asks leave for, and its options as (id, name, kind)."""
+    """What the agent asks leave for, its options as (id, name, kind), and the command line that its tool is called with."""
 
     id: str
     title: str
     kind: str
     options: tuple[tuple[str, str, str], ...]
     time: str
+    command: str = ""
 
     def shown(self) -> dict[str, Any]:
         """Return it as JSON shows it."""
         options = [{"id": number, "name": name, "kind": kind} for number, name, kind in self.options]
-        return {"id": self.id, "title": self.title, "kind": self.kind, "options": options, "time": self.time}
+        facts = {"id": self.id, "title": self.title, "kind": self.kind, "options": options, "time": self.time}
+        return {**facts, "command": self.command} if self.command else facts
 
 
 @dataclass
@@ -96,7 +99,16 @@ def permission_of(number: str, params: dict[str, Any]) -> Permission | None:
         if not isinstance(one, dict) or not isinstance(one.get("optionId"), str):
             return None
         found.append((one["optionId"], str(one.get("name") or one["optionId"]), str(one.get("kind") or "")))
-    return Permission(number, str(call.get("title") or ""), str(call.get("kind") or "other"), tuple(found), now())
+    title, kind = str(call.get("title") or ""), str(call.get("kind") or "other")
+    return Permission(number, title, kind, tuple(found), now(), _command(call.get("rawInput")))
+
+
+def _command(given: Any) -> str:
+    """Return the command line in what a tool is called with, "" when there is none."""
+    command = given.get("command") if isinstance(given, dict) else None
+    if isinstance(command, list) and all(isinstance(word, str) for word in command):
+        return shlex.join(command)
+    return command if isinstance(command, str) else ""
 
 
 def _chunk(update: dict[str, Any]) -> str:

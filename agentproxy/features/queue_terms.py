@@ -37,7 +37,7 @@ class Terms:
     :param clear: keys that empty the input line.
     :param budget: returns why nothing may be typed now, or nothing.
     :param spent: told of each message that was typed.
-    :param answered: told when the last message of a oneshot session was answered.
+    :param answered: told when the last message of a oneshot session was answered, or came to nothing.
     :param tell: writes an event.
     """
 

@@ -28,7 +28,7 @@ from agentproxy.features.observing import Observer
 from agentproxy.features.queue_terms import Ledger, Terms
 from agentproxy.features.recovering import Recovery
 from agentproxy.model.attention import ASKING, Kind
-from agentproxy.model.delivery import OPEN, At, Delivery, DeliveryState, answer_in, in_order, moved, next_in_line
+from agentproxy.model.delivery import OPEN, OVER, At, Delivery, DeliveryState, answer_in, in_order, moved, next_in_line
 from agentproxy.model.event import NewEvent
 from agentproxy.store.deliveries import told
 
@@ -127,7 +127,7 @@ class MessageQueue:
             self._open.update(before)
             raise
         for one in changed:
-            self._ledger.settled(one)
+            self._settled(one)
         self.poke()
 
     async def clear_input(self, text: str) -> None:
@@ -339,8 +339,6 @@ class MessageQueue:
         done = moved(one, DeliveryState.ANSWERED, now, answer=answer, answered_at=now, reason=reason)
         self._turns.pop(one.id, None)
         await self._become(done)
-        if done.last:
-            self._terms.answered(done)
 
     async def _interrupt_once(self, one: Delivery) -> bool:
         """Press the interrupt keys for a delivery, once; return whether they were pressed."""
@@ -379,7 +377,13 @@ class MessageQueue:
                 if self._closing:
                     return
                 await self._sleep(AGAIN)
+        self._settled(one)
+
+    def _settled(self, one: Delivery) -> None:
+        """Tell who waits, and end what was started for this one message; one that a person took back ends nothing."""
         self._ledger.settled(one)
+        if one.last and one.state in OVER:
+            self._terms.answered(one)
 
     async def _expire(self) -> None:
         now = datetime.now(UTC)

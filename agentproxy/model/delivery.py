@@ -64,6 +64,8 @@ NEXT: dict[DeliveryState, frozenset[DeliveryState]] = {
 OPEN = frozenset({_S.ACCEPTED, _S.TYPING, _S.DELIVERED, _S.UNCERTAIN})
 """The states in which something is still to come, by the server or by a person."""
 WAITING = frozenset({_S.ACCEPTED, _S.TYPING})
+OVER = frozenset({_S.ANSWERED, _S.REFUSED, _S.EXPIRED})
+"""The states after which a session that was started for this message has nothing left to do."""
 FAILED = frozenset({_S.UNCERTAIN, _S.REFUSED, _S.EXPIRED, _S.WITHDRAWN})
 
 

@@ -114,6 +114,7 @@ def _perm(session, text, _arg):
         {"optionId": "yes-once", "name": "Allow once", "kind": "allow_once"},
     ]
     call = {"toolCallId": "call-1", "title": f"Run {text}", "kind": "execute", "status": "pending"}
+    call["rawInput"] = {"command": text}
     params = {"sessionId": session.id, "toolCall": call, "options": options}
     answer = session.wire.ask("session/request_permission", params)
     outcome = answer.get("result", {}).get("outcome", {})

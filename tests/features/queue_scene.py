@@ -197,6 +197,7 @@ class Scene:
         self.holder: str | None = None
         self.spent = ""
         self.turns = 0
+        self.over: list[str] = []
         self.marks, self.incarnation = marks, incarnation
         self.begin()
 
@@ -210,7 +211,7 @@ class Scene:
             clear=("\x15",),
             budget=lambda: self.spent,
             spent=self._spent,
-            answered=lambda _one: None,
+            answered=lambda one: self.over.append(one.state.value),
             tell=lambda kind, facts: self.facts.append((kind, facts)),
         )
         self.queue = MessageQueue(self.ledger, self.watcher, lambda: self.holder, terms, self.clock)

@@ -221,6 +221,22 @@ def test_a_message_that_was_taken_back_is_not_typed() -> None:
     scene.end()
 
 
+def test_a_session_for_one_message_ends_also_when_it_comes_to_nothing() -> None:
+    """Answered, refused or expired; not when a person took it back."""
+    for state, outcome in (("answered", Sent()), ("refused", Refused("too long"))):
+        scene = Scene()
+        scene.agent.outcomes = [outcome]
+        scene.accept("one", last=True)
+        scene.work(scene.settled)
+        assert scene.over == [state]
+        scene.end()
+    scene = Scene()
+    scene.holder = "bob"
+    scene.accept("one", last=True, expires_at=datetime.now(UTC) - timedelta(seconds=1))
+    assert scene.over == ["expired"]
+    scene.end()
+
+
 def test_a_late_message_expires() -> None:
     """What was not typed in its time is never typed."""
     scene = Scene()

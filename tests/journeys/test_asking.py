@@ -15,7 +15,7 @@ from tests.waiting import wait_for
 
 
 def agents(directory: Path) -> dict[str, Any]:
-    """Return an agent that asks before each command, and one that answers at once."""
+    """Return an agent that asks before each command, one that answers at once, and one that asks over ACP."""
     environment = {"FAKE_LOG": str(directory / "fake.log")}
     asker = {
         "command": fake_command("approve", "yes"),
@@ -29,7 +29,8 @@ def agents(directory: Path) -> dict[str, Any]:
         },
     }
     talker = {"command": fake_command("tui"), "environment": environment, "marks": {"idle": [r"^> ?\Z"]}}
-    return {"asker": asker, "talker": talker}
+    coder = {"command": fake_command("acp", "perm"), "environment": environment, "acp": True, "type": "gemini"}
+    return {"asker": asker, "talker": talker, "coder": coder}
 
 
 class Town(GuardedDaemon):
@@ -115,6 +116,37 @@ def test_a_rule_answers_for_its_owner_in_its_repository_until_its_end(town: Town
     assert town.ask("alice", "DELETE", f"/approvals/rules/{rule['rule_id']}").status == 200
     town.say("alice", alices, "pytest -q")
     assert town.approval("alice", alices)["subject"] == "pytest -q"
+
+
+def test_an_agent_on_acp_asks_over_its_protocol(town: Town) -> None:
+    """Its request is the approval; only an offered option is given; messages wait; rules see the command; a restart goes on."""
+    session_id = town.started("alice", agent="coder", message="make all")
+    one = town.approval("alice", session_id)
+    assert (one["subject"], [each["name"] for each in one["choices"]]) == (
+        "make all",
+        ["allow", "deny", "reject", "yes-once"],
+    )
+    record = town.ask("alice", "GET", f"/sessions/{session_id}").json()
+    assert (record["attention"]["kind"], record["attention"]["line"]) == ("approval", "Run make all")
+    path = f"/approvals/{one['approval_id']}"
+    direct = {"content": "no", "type": "user"}
+    assert town.ask("alice", "POST", f"/{session_id}/message", direct).json()["code"] == "approval_waiting"
+    town.say("alice", session_id, "rm x")
+    assert town.ask("alice", "POST", path, {"answer": "maybe"}).status == 400
+    assert town.ask("alice", "POST", path, {"answer": "allow"}).json()["state"] == "allowed"
+    assert town.ask("alice", "POST", path, {"answer": "deny"}).json()["code"] == "approval_changed"
+    second = wait_for("the next approval", lambda: (it := town.approval("alice", session_id)) != one and it)
+    assert second["subject"] == "rm x"
+    assert town.ask("alice", "POST", f"/approvals/{second['approval_id']}", {"answer": "deny"}).status == 200
+    town.ask("alice", "POST", "/approvals/rules", {"command": "pytest *"})
+    done = town.say("alice", session_id, "pytest -q", "?wait=answered").json()
+    assert (done["state"], done["answer"]) == ("answered", "permission: yes-once")
+    chosen = [row["outcome"]["optionId"] for row in town.fake_log.events("answer")]
+    assert chosen == ["yes-once", "reject", "yes-once"]
+    assert town.ask("alice", "POST", f"/sessions/{session_id}/restart").status == 200
+    again = town.say("alice", session_id, "pytest --lf", "?wait=answered").json()
+    assert again["answer"] == "permission: yes-once"
+    assert "session/load" in [row["method"] for row in town.fake_log.events("request")]
 
 
 def test_an_approval_that_nobody_answers_is_denied(tmp_path: Path) -> None:
