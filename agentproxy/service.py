@@ -324,7 +324,7 @@ class Daemon(Service):
             *guard.parts(),
             documents,
         ]
-        documents.face = face = Face(parts, guard.identify)
+        documents.face = face = Face(parts, guard.identify, guard.refused)
         root = Root(face.app.resource(), lambda uri: session_id_of(uri) is not None, cors)
         self._front = FrontFactory(
             LoggingSite(root),  # type: ignore[no-untyped-call]

@@ -23,6 +23,7 @@ from agentproxy.auth.rechecking import Rechecking
 from agentproxy.auth.showing import COOKIE, SESSION_HEADER
 from agentproxy.config import ConfigError, Loaded, load
 from agentproxy.config.options import StaticOptions
+from agentproxy.errors import Refusal
 from agentproxy.features.auditing import Audit, Auditor
 from agentproxy.features.evening import Evening
 from agentproxy.features.permitting import Allowance, Permits
@@ -41,6 +42,7 @@ from agentproxy.store.sharing import SharingStore
 from agentproxy.web.asking import AskingRequest, identify
 from agentproxy.web.identity import Identities
 from agentproxy.web.oauth import Door, OAuth
+from agentproxy.web.routing import Route
 from agentproxy.web.sharing import Audits, Shares
 
 LOOK_TWICE = 2.0  # seconds until a request that came with the change is looked at
@@ -185,6 +187,10 @@ class Guard:
         :raises Refusal: UNAUTHENTICATED and what else the gatekeeper says.
         """
         return await identify(self.identity.gatekeeper, request)
+
+    def refused(self, caller: Principal, route: Route, refusal: Refusal) -> None:
+        """Note in the audit what somebody may not do, other than to a session."""
+        self.permits.note(caller, f"{route.method} {route.path}"[:64], None, False, str(refusal))
 
     def credentials(self) -> CredentialRules:
         """Return what the gateway removes from requests because it opens our own door."""

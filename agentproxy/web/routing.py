@@ -18,6 +18,7 @@ from twisted.web.http import Request
 from twisted.web.iweb import IRequest
 
 from agentproxy import logs
+from agentproxy.errors import FORBIDDEN, Refusal
 from agentproxy.model.principal import Principal
 from agentproxy.model.request_id import HEADER
 from agentproxy.web.answers import answer_failure
@@ -72,10 +73,17 @@ class Face:
 
     :param parts: what answers; each route once.
     :param identify: tells who asks.
+    :param refused: told of what somebody may not do, other than to a session.
     :ivar routes: every route of the face.
     """
 
-    def __init__(self, parts: Sequence[object], identify: Identify) -> None:
+    def __init__(
+        self,
+        parts: Sequence[object],
+        identify: Identify,
+        refused: Callable[[Principal, Route, Refusal], None] = lambda _caller, _route, _refusal: None,
+    ) -> None:
+        self._told = refused
         self.app = Klein()
         self.routes: list[Route] = []
         self._identify = identify
@@ -89,7 +97,12 @@ class Face:
         async def endpoint(request: Request, **fields: Any) -> bytes:
             logs.about(request=id_of(request), session=fields.get("session_id"))
             caller = ANONYMOUS if one.open else await self._identify(request)
-            return await handler(request, caller, **fields)
+            try:
+                return await handler(request, caller, **fields)
+            except Refusal as refusal:
+                if refusal.kind is FORBIDDEN and refusal.session_id is None:
+                    self._told(caller, one, refusal)
+                raise
 
         endpoint.__name__ = f"{type(getattr(handler, '__self__', None)).__name__}_{one.method}_{one.name}"
         self.app.route(one.path, methods=[one.method], endpoint=f"{one.method} {one.path}")(endpoint)

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,7 @@ class FencedDaemon(GuardedDaemon):
         network: str = "auto",
         python: str = sys.executable,
         user: int | None = None,
+        runtime: Path | None = None,
     ) -> None:
         self.directory = directory
         self.python = self.agent_python = python
@@ -65,7 +66,7 @@ class FencedDaemon(GuardedDaemon):
             "AGENTPROXY_SESSIONS_ISOLATION": isolation,
             "AGENTPROXY_SESSIONS_NETWORK": network,
             "AGENTPROXY_ALLOW_COMMANDS": "true",
-            "AGENTPROXY_RUNTIME_DIR": self._runtime.name,
+            "AGENTPROXY_RUNTIME_DIR": str(runtime or self._runtime.name),
         }
         if user is not None:
             os.chown(self._runtime.name, user, user)
@@ -231,6 +232,37 @@ def test_a_network_of_its_own_reaches_other_machines(tmp_path: Path) -> None:
             assert not children_named(daemon.process.pid, "slirp4netns")
         finally:
             daemon.stop()
+
+
+@needs_network
+def test_a_fenced_session_outlives_its_server(open_path: Path) -> None:
+    """After a crash the next server has it back, on its socket and with its network; a stop leaves nothing of either."""
+    runtime = open_path / "run"
+    daemon = FencedDaemon(open_path, "bwrap", "private", runtime=runtime)
+    session_id = daemon.started("alice")
+    daemon.process.kill()
+    daemon.stop()
+    daemon = FencedDaemon(open_path, "bwrap", "private", runtime=runtime)
+    try:
+        assert daemon.ask("alice", "GET", f"/sessions/{session_id}").json()["phase"] == "ready"
+        assert daemon.ask("alice", "GET", f"/{session_id}/status").status == 200
+        assert processes_with("slirp4netns", session_id)
+        assert daemon.ask("alice", "DELETE", f"/sessions/{session_id}").status == 200
+        assert not processes_with("slirp4netns", session_id)
+        assert list(runtime.iterdir()) == []
+    finally:
+        daemon.stop()
+
+
+def processes_with(name: str, session_id: str) -> list[int]:
+    """Return the processes with this name that a session has started."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        with suppress(OSError):
+            named = entry.name.isdigit() and f"({name})" in (entry / "stat").read_text()
+            if named and session_id.encode() in (entry / "environ").read_bytes():
+                found.append(int(entry.name))
+    return found
 
 
 def outer_address() -> str:

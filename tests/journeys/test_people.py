@@ -234,6 +234,17 @@ def test_the_audit_says_who_tried_what_and_is_whole(own_daemon: GuardedDaemon, t
     refused = wait_for("the refusal", lambda: daemon.ask("root", "GET", "/audit?actor=").json()["entries"])
     assert "auth.refused" in {one["verb"] for one in refused}
     assert daemon.ask("bob", "GET", "/audit").status == 403
+    assert daemon.ask("bob", "POST", "/auth/accounts", {"name": "bobs", "role": "admin"}).status == 403
+    wanted = {("GET /audit", False), ("POST /auth/accounts", False)}
+    wait_for(
+        "other refusals",
+        lambda: (
+            wanted
+            <= {
+                (one["verb"], one["allowed"]) for one in daemon.ask("root", "GET", "/audit?actor=bob").json()["entries"]
+            }
+        ),
+    )
     assert {one["actor"] for one in daemon.ask("carl", "GET", "/audit").json()["entries"]} <= {"carl"}
     daemon.stop()
     whole = verify(tmp_path)
