@@ -75,7 +75,9 @@ class NoAnswerError(Exception):
 class Server:
     """The server under test, killed and started again on one port and one data directory."""
 
-    def __init__(self, directory: Path, agent_server: str, program: str | None = None) -> None:
+    def __init__(
+        self, directory: Path, agent_server: str, program: str | None = None, store_url: str | None = None
+    ) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port: int = probe.getsockname()[1]
@@ -93,6 +95,7 @@ class Server:
             "AGENTPROXY_AGENT_SERVER": agent_server,
             "AGENTPROXY_DEFAULT_AGENT": "demo",
             "AGENTPROXY_START_PORT": "23000",
+            **({"AGENTPROXY_STORE_URL": store_url} if store_url else {}),
         }
 
     def begin(self) -> subprocess.Popen[bytes]:
@@ -439,12 +442,12 @@ def kill_an_agent(server: Server, clients: Clients, counts: Counter[str], delays
         counts["dead agents reported late"] += delays[-1] > 1
 
 
-def run(rounds: int, agent_server: str, directory: Path, program: str | None = None) -> int:
+def run(rounds: int, server: Server) -> int:
     """Run the rounds and print the counts; return the exit status."""
     counts: Counter[str] = Counter()
     delays: list[float] = []
     notes: list[str] = []
-    server = Server(directory, agent_server, program)
+    directory = server.directory
     strangers = [subprocess.Popen(["sleep", "100000"], cwd=directory, start_new_session=True) for _number in range(3)]
     try:
         if not server.start():
@@ -501,13 +504,14 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=20, help="deaths of the server (20)")
     parser.add_argument("--agent-server", default="embedded", choices=("embedded", "agentapi"))
     parser.add_argument("--program", help="the server to kill; the agentproxy of this environment")
+    parser.add_argument("--store-url", help="an empty database; a file without it")
     parser.add_argument("--seed", type=int, help="of the random moments")
     parser.add_argument("--keep", action="store_true", help="leave the directory with the log and the store")
     options = parser.parse_args()
     random.seed(options.seed)
     directory = Path(tempfile.mkdtemp(prefix="agentproxy-chaos-"))
     try:
-        return run(options.rounds, options.agent_server, directory, options.program)
+        return run(options.rounds, Server(directory, options.agent_server, options.program, options.store_url))
     finally:
         if options.keep:
             print("kept:", directory)

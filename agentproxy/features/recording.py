@@ -177,27 +177,41 @@ class Recorder:
         )
 
     async def _pay(self) -> None:
-        """Write what is owed, as far as the store goes."""
+        """Write what is owed, as far as the store goes; what it does not take at all is logged and given up."""
+        for part in (self._pay_record, self._pay_revisions, self._pay_settling, self._pay_life):
+            try:
+                await part()
+            except Exception as error:
+                if isinstance(error, Refusal) and error.kind is STORE_UNAVAILABLE:
+                    return  # until the next recovery
+                log.failure("Session {session} could not be caught up", session=self._session_id)
+        self._owed = Owed()
+        self._all_paid()
+
+    async def _pay_record(self) -> None:
         owed = self._owed
-        try:
-            if owed.changes:
-                await self._store.change_session(self._session_id, owed.changes, list(owed.events))
-            else:
-                await self._store.append(list(owed.events))
-            owed.changes = {}
-            owed.events.clear()
-            await self._put([message for _id, message in sorted(owed.revisions.items())])
-            owed.revisions = {}
-            if owed.settled:
-                await self._settle()
-                owed.settled = False
-            if owed.life:
-                await self._change_life(owed.life)
-                owed.life = {}
-        except Refusal as refusal:
-            if refusal.kind is not STORE_UNAVAILABLE:
-                raise
-            return  # until the next recovery
+        if owed.changes:
+            await self._store.change_session(self._session_id, owed.changes, list(owed.events))
+        else:
+            await self._store.append(list(owed.events))
+        owed.changes = {}
+        owed.events.clear()
+
+    async def _pay_revisions(self) -> None:
+        await self._put([message for _id, message in sorted(self._owed.revisions.items())])
+        self._owed.revisions = {}
+
+    async def _pay_settling(self) -> None:
+        if self._owed.settled:
+            await self._settle()
+            self._owed.settled = False
+
+    async def _pay_life(self) -> None:
+        if self._owed.life:
+            await self._change_life(self._owed.life)
+            self._owed.life = {}
+
+    def _all_paid(self) -> None:
         if self._forget_recovery is not None:
             self._forget_recovery()
             self._forget_recovery = None

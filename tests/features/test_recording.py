@@ -125,3 +125,21 @@ async def test_events_that_wait_for_one_write_are_written_together(made: tuple[S
     assert [one.data["message"] for one in await store.events("one", 0, 99)] == [str(number) for number in range(10)]
     assert len(took) == 2
     await store.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_the_store_does_not_take_holds_nothing_up(made: tuple[Store, Recorder], tmp_path: Path) -> None:
+    """One thing that cannot be written at all is given up; what came beside and after it is written."""
+    store, _recorder = made
+    await prepare(store)
+    recorder = Recorder(store, "one", 2)  # a life that the store does not know
+    async with failing(tmp_path):
+        recorder.life({"ended_at": NOW})
+        recorder.tell("agent.status", {"status": "stable"})
+        await recorder.tried()
+    await recorder.committed()
+    recorder.check()
+    recorder.tell("agent.status", {"status": "running"})
+    await recorder.committed()
+    assert [one.data["status"] for one in await store.events("one", 0, 9)] == ["stable", "running"]
+    await store.close()
