@@ -45,6 +45,7 @@ TEST = [
     "pytest>=8,<10",
     "pytest-twisted>=1.14.3,<2",
     "pytest-timeout>=2.3,<3",
+    "schemathesis>=4.3,<5",
     "pytest-xdist>=3.6,<4",
 ]
 

@@ -7,7 +7,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from ipaddress import ip_network
 from pathlib import Path
@@ -40,7 +40,7 @@ from agentproxy.features.preparing import Kitchen
 from agentproxy.features.retaining import Keep, Retention
 from agentproxy.features.sessions import Sessions
 from agentproxy.gateway.front import FrontFactory
-from agentproxy.gateway.options import GatewayOptions
+from agentproxy.gateway.options import GatewayCounts, GatewayOptions
 from agentproxy.gateway.resource import SessionProxyResource
 from agentproxy.gateway.routes import session_id_of
 from agentproxy.model.cors import CorsRules
@@ -75,24 +75,6 @@ log = Logger()
 
 LAST_BYTES = 0.1
 """Seconds in which streams that were ended say so to their readers, before their connections are cut."""
-
-GATEWAY_NUMBERS = {
-    "connections": ("Open connections of clients.", False),
-    "tunnels": ("Open WebSocket tunnels.", False),
-    "requests": ("Requests forwarded to agent servers.", True),
-    "refused": ("Requests refused by the gateway.", True),
-    "connects": ("Connections made to agent servers.", True),
-    "failed": ("Forwarded requests that an agent server did not answer.", True),
-    "received_bytes": ("Bytes of bodies and tunnels from clients to agent servers.", True),
-    "sent_bytes": ("Bytes of answers and tunnels from agent servers.", True),
-}
-"""What the gateway counts, and whether the number only grows."""
-
-STREAMS = {
-    "gateway_streams": "Open event streams of agent servers.",
-    "journal_streams": "Open streams of the journal, of whatever form.",
-}
-"""Numbers of streams, counted when they are asked for."""
 
 
 class CannotStart(Exception):  # noqa: N818 - a sentence for the operator, not a defect
@@ -303,9 +285,7 @@ class Daemon(Service):
         except ValueError as error:
             raise CannotStart(f"auth.static: {error}") from error
         admission.message_guard = attendance.guard
-        self._measures = measures = Measures(
-            self._reactor, sessions.living, [self._gateway_numbers, self._stream_numbers]
-        )
+        self._measures = measures = Measures(self._reactor, sessions.living, [self._numbers])
         store.on_commit(measures.committed)
         store.on_effort(measures.store_took)
         measures.start()
@@ -315,7 +295,7 @@ class Daemon(Service):
         )
         self._history = history = History(store, sessions, cors, self._reactor, config.gateway.keepalive)
         history.start()
-        documents = Documents()
+        documents = Documents(config.auth.enabled)
         parts = [
             Xapi(sessions, attendance.starts),
             operations,
@@ -352,17 +332,11 @@ class Daemon(Service):
             return str(refusal)
         return None
 
-    def _gateway_numbers(self) -> Iterator[tuple[str, str, bool, float]]:
-        assert self._front is not None
-        for name, (meaning, grows) in GATEWAY_NUMBERS.items():
-            yield f"gateway_{name}", meaning, grows, getattr(self._front.relay.counts, name)
-
-    def _stream_numbers(self) -> Iterator[tuple[str, str, bool, float]]:
+    def _numbers(self) -> dict[str, float]:
         assert self._front is not None
         assert self._history is not None
-        counts = {"gateway_streams": self._front.streams(), "journal_streams": self._history.readers()}
-        for name, meaning in STREAMS.items():
-            yield name, meaning, False, counts[name]
+        counted = {f"gateway_{one.name}": getattr(self._front.relay.counts, one.name) for one in fields(GatewayCounts)}
+        return {**counted, "gateway_streams": self._front.streams(), "journal_streams": self._history.readers()}
 
     # -- stop
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from agentproxy.client import Client, Refused
@@ -31,7 +32,6 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
     def call(example: str, **settings: str) -> Daemon:
         shutil.copy(EXAMPLES / example, tmp_path / "agentproxy.yaml")
-        settings = {f"AGENTPROXY_{name.upper()}": value for name, value in settings.items()}
         running.append(Daemon(tmp_path, settings={"AGENTPROXY_AGENT_SERVER_LISTEN": "tcp", **settings}))
         return running[-1]
 
@@ -64,16 +64,15 @@ def test_minimal(start: Start) -> None:
 
 
 @pytest.mark.skipif(shutil.which("bwrap") is None, reason="bubblewrap is not installed")
-def test_a_team_with_github(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_team_with_github(start: Start) -> None:
     """Nobody comes in without a key or a log-in; a log-in goes to GitHub with our client id and comes back to our name only."""
-    daemon = start("team-github.yaml", GITHUB_CLIENT_ID="id-of-the-app")
+    daemon = start("team-github.yaml", GITHUB_CLIENT_ID="id-of-the-app", GITHUB_CLIENT_SECRET="secret")
     kinds = {one["type"] for one in daemon.client.get("/auth/types").json()["types"]}
     assert "github_oauth" in kinds
     assert daemon.client.get("/search").status == 401
     ours = daemon.client.post_json("/oauth/authorize", {"redirect_uri": f"https://{NAME}/oauth/callback"})
     assert ours.json()["auth_url"].startswith("https://github.com/login/oauth/authorize?client_id=id-of-the-app")
     assert daemon.client.post_json("/oauth/authorize", {"redirect_uri": "https://evil.example"}).status == 400
-    assert daemon.client.get("/health", Host="evil.example").status in (400, 403, 421)
 
 
 @pytest.mark.skipif(postgresql.program("initdb") is None, reason="PostgreSQL is not installed")
@@ -82,12 +81,12 @@ def test_postgresql(start: Start) -> None:
     with postgresql.server() as place:
         assert place is not None
         with postgresql.database(place) as url:
-            daemon = start("postgresql.yaml", store_url=url)
+            daemon = start("postgresql.yaml", AGENTPROXY_STORE_URL=url)
             client = Client(f"http://127.0.0.1:{daemon.port}")
             session = client.start(wait="stable", description="kept elsewhere").session_id
-            asked = ["psql", "-h", place, "-U", "owner", "-Atc", f"select phase from sessions where id = '{session}'"]
-            found = subprocess.run([*asked, url.rpartition("/")[2].partition("?")[0]], capture_output=True, text=True)
-            assert found.stdout.strip() == "ready", found.stderr
+            with psycopg.connect(url) as connection:
+                row = connection.execute("select phase from sessions where id = %s", (session,)).fetchone()
+            assert row == ("ready",)
             assert not list((daemon.log.parent / "data").glob("*.db"))
             daemon.stop()
 

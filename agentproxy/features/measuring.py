@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter as Tally
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,78 @@ OTHER = "other"
 """The label of what this version has no name for."""
 _STATES = frozenset(one.value for one in DeliveryState)
 _STARTING = ("session.queued", "session.restarted", "session.step", "session.ready", "session.ended")
-Numbers = Callable[[], Iterable[tuple[str, str, bool, float]]]
-"""Returns rows of name, help, whether it only grows, value."""
+Numbers = Callable[[], Mapping[str, float]]
+"""Returns names of :data:`METRICS` and their values."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One metric.
+
+    :param grows: whether it only grows until the server ends.
+    """
+
+    meaning: str
+    labels: tuple[str, ...] = ()
+    grows: bool = False
+
+    @property
+    def shape(self) -> tuple[str, tuple[str, ...]]:
+        """Return its help and its labels."""
+        return self.meaning, self.labels
+
+
+METRICS = {
+    "info": Row("The version that runs; always 1.", ("version",)),
+    "sessions": Row("Sessions that live now.", ("phase", "agent")),
+    "agents": Row("Agents of ready sessions by status.", ("status",)),
+    "sessions_ended": Row("Ended lives of sessions by reason.", ("reason",), grows=True),
+    "start_seconds": Row("Time from the request for a session until it is ready."),
+    "start_step_seconds": Row("Time of each step of a start.", ("step",)),
+    "deliveries": Row("User messages by each state that they entered.", ("state",), grows=True),
+    "events": Row("Events of the journal by type.", ("type",), grows=True),
+    "journal_streams": Row("Open streams of the journal, of whatever form."),
+    "reactor_lag_seconds": Row("How late the reactor runs what is due."),
+    "store_commit_seconds": Row("Time of each transaction of the store."),
+    "gateway_connections": Row("Open connections of clients."),
+    "gateway_streams": Row("Open event streams of agent servers."),
+    "gateway_tunnels": Row("Open WebSocket tunnels."),
+    "gateway_requests": Row("Requests forwarded to agent servers.", grows=True),
+    "gateway_refused": Row("Requests refused by the gateway.", grows=True),
+    "gateway_connects": Row("Connections made to agent servers.", grows=True),
+    "gateway_failed": Row("Forwarded requests that an agent server did not answer.", grows=True),
+    "gateway_received_bytes": Row("Bytes of bodies and tunnels from clients to agent servers.", grows=True),
+    "gateway_sent_bytes": Row("Bytes of answers and tunnels from agent servers.", grows=True),
+    "session_cpu_seconds": Row("CPU time of a session's running processes.", ("session",)),
+    "session_memory_bytes": Row("Resident memory of a session's processes.", ("session",)),
+}
+"""Every metric, by its name without ``agentproxy_``; ``python -m agentproxy.features.measuring`` prints them for the docs."""
+
+
+def shown_name(name: str) -> str:
+    """Return the name of a metric as Prometheus sees it."""
+    return f"agentproxy_{name}" + "_total" * METRICS[name].grows
+
+
+def table() -> str:
+    """Return the table of docs/metrics.md."""
+    rows = (
+        f"| `{shown_name(name)}` | {', '.join(f'`{label}`' for label in row.labels)} | {row.meaning} |"
+        for name, row in METRICS.items()
+    )
+    return "\n".join(("| Metric | Labels | Meaning |", "|---|---|---|", *rows)) + "\n"
+
+
+def _counter(name: str, registry: CollectorRegistry) -> Counter:
+    return Counter(f"agentproxy_{name}", *METRICS[name].shape, registry=registry)
+
+
+def _histogram(name: str, registry: CollectorRegistry, buckets: Sequence[float]) -> Histogram:
+    return Histogram(f"agentproxy_{name}", *METRICS[name].shape, registry=registry, buckets=buckets)
+
+
+def _gauge(name: str) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"agentproxy_{name}", METRICS[name].meaning, labels=METRICS[name].labels)
 
 
 class Measures:
@@ -54,31 +125,15 @@ class Measures:
         self._reactor = reactor
         self._living = living
         self._numbers = numbers
-        self._registry = CollectorRegistry()
-        self._events = Counter("agentproxy_events", "Events of the journal by type.", ["type"], registry=self._registry)
-        self._ends = Counter(
-            "agentproxy_sessions_ended", "Ended lives of sessions by reason.", ["reason"], registry=self._registry
-        )
-        self._steps = Histogram(
-            "agentproxy_start_step_seconds", "Time of each step of a start.", ["step"], buckets=_SECONDS,
-            registry=self._registry,
-        )  # fmt: skip
-        self._starts = Histogram(
-            "agentproxy_start_seconds", "Time from the request for a session until it is ready.", buckets=_SECONDS,
-            registry=self._registry,
-        )  # fmt: skip
-        self._lag = Histogram(
-            "agentproxy_reactor_lag_seconds", "How late the reactor runs what is due.", buckets=_LAG,
-            registry=self._registry,
-        )  # fmt: skip
-        self._deliveries = Counter(
-            "agentproxy_deliveries", "Deliveries by the state that they entered.", ["state"], registry=self._registry
-        )
-        self._commits = Histogram(
-            "agentproxy_store_commit_seconds", "Time of each transaction of the store.", buckets=_COMMITS,
-            registry=self._registry,
-        )  # fmt: skip
-        version = Gauge("agentproxy_info", "The version that runs.", ["version"], registry=self._registry)
+        registry = self._registry = CollectorRegistry()
+        self._events = _counter("events", registry)
+        self._ends = _counter("sessions_ended", registry)
+        self._deliveries = _counter("deliveries", registry)
+        self._steps = _histogram("start_step_seconds", registry, _SECONDS)
+        self._starts = _histogram("start_seconds", registry, _SECONDS)
+        self._lag = _histogram("reactor_lag_seconds", registry, _LAG)
+        self._commits = _histogram("store_commit_seconds", registry, _COMMITS)
+        version = Gauge("agentproxy_info", *METRICS["info"].shape, registry=registry)
         version.labels(__version__).set(1)
         self._registry.register(_Now(self._collect))
         self._under_way: dict[str, tuple[float, str, float]] = {}
@@ -147,21 +202,21 @@ class Measures:
 
     def _collect(self) -> Iterator[Metric]:
         now = Tally((one.record.phase, one.record.agent) for one in self._living())
-        sessions = GaugeMetricFamily("agentproxy_sessions", "Sessions that live now.", labels=["phase", "agent"])
+        sessions = _gauge("sessions")
         for (phase, agent), count in sorted(now.items()):
             sessions.add_metric([phase.value, agent], count)
         yield sessions
         ready = [one for one in self._living() if one.record.phase is Phase.READY]
-        states = GaugeMetricFamily("agentproxy_agents", "Agents of ready sessions by status.", labels=["status"])
+        states = _gauge("agents")
         for status, count in sorted(
             Tally(one.agent_status.value if one.agent_status else "unknown" for one in ready).items()
         ):
             states.add_metric([status], count)
         yield states
         for source in self._numbers:
-            for name, meaning, grows, value in source():
-                kind = CounterMetricFamily if grows else GaugeMetricFamily
-                yield kind(f"agentproxy_{name}", meaning, value=value)
+            for name, value in source().items():
+                kind = CounterMetricFamily if METRICS[name].grows else GaugeMetricFamily
+                yield kind(f"agentproxy_{name}", METRICS[name].meaning, value=value)
 
 
 class _Now:
@@ -214,13 +269,12 @@ def _cost(pids: Sequence[int]) -> tuple[float, int]:
 
 
 def _cost_metrics(costs: Mapping[str, tuple[float, int]]) -> list[Metric]:
-    cpu = GaugeMetricFamily(
-        "agentproxy_session_cpu_seconds", "CPU time of a session's running processes.", labels=["session"]
-    )
-    memory = GaugeMetricFamily(
-        "agentproxy_session_memory_bytes", "Resident memory of a session's processes.", labels=["session"]
-    )
+    cpu, memory = _gauge("session_cpu_seconds"), _gauge("session_memory_bytes")
     for session_id, (seconds, size) in costs.items():
         cpu.add_metric([session_id], seconds)
         memory.add_metric([session_id], size)
     return [cpu, memory]
+
+
+if __name__ == "__main__":
+    print(table(), end="")  # noqa: T201

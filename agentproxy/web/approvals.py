@@ -31,6 +31,7 @@ from agentproxy.model.principal import Principal
 from agentproxy.model.session import Session
 from agentproxy.web import wire
 from agentproxy.web.answers import answer
+from agentproxy.web.bounds import Amount, Text
 from agentproxy.web.routing import route
 
 Sees = Callable[[Principal, Session], bool]
@@ -46,7 +47,7 @@ class AnswerBody(msgspec.Struct, forbid_unknown_fields=True):
 class RuleBody(msgspec.Struct, forbid_unknown_fields=True):
     """The body of ``POST /approvals/rules``."""
 
-    command: str
+    command: Text
     answer: Literal["allow", "deny"] = "allow"
     agent: str = ""
     repository: str = ""
@@ -56,9 +57,9 @@ class RuleBody(msgspec.Struct, forbid_unknown_fields=True):
 class LiftBody(msgspec.Struct, forbid_unknown_fields=True):
     """The body of ``POST /budgets/lift``."""
 
-    subject: str
+    subject: Text
     measure: Literal["turns", "minutes", "starts"]
-    amount: int
+    amount: Amount
 
 
 def shown(one: Approval) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from agentproxy.model.delivery import At, Delivery, DeliveryState
 from agentproxy.model.principal import Principal
 from agentproxy.web import asked, wire
 from agentproxy.web.answers import answer
+from agentproxy.web.bounds import Text, WithinAYear
 from agentproxy.web.routing import route
 
 WAIT = 60.0
@@ -38,19 +39,19 @@ LONGEST_WAIT = 3600.0
 class MessageBody(msgspec.Struct, forbid_unknown_fields=True):
     """The body of ``POST /sessions/:id/messages``; ``type`` may say ``user``, as in the agent server's own API."""
 
-    content: str
+    content: Text
     type: Literal["user"] = "user"
     at: Literal["turn-end", "interrupt"] = "turn-end"
-    expires_in: float | None = None
+    expires_in: WithinAYear | None = None
     oneshot: bool = False
 
 
 class EditBody(msgspec.Struct, forbid_unknown_fields=True):
     """The body of ``PATCH`` on a delivery; a field left out stays as it is."""
 
-    content: str | msgspec.UnsetType = msgspec.UNSET
+    content: Text | msgspec.UnsetType = msgspec.UNSET
     at: Literal["turn-end", "interrupt"] | msgspec.UnsetType = msgspec.UNSET
-    expires_in: float | msgspec.UnsetType | None = msgspec.UNSET
+    expires_in: WithinAYear | msgspec.UnsetType | None = msgspec.UNSET
     before: str | msgspec.UnsetType | None = msgspec.UNSET
 
 

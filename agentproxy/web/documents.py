@@ -44,10 +44,12 @@ SwaggerUIBundle({url: "openapi.json", dom_id: "#api", deepLinking: true, persist
 class Documents:
     """The description of a face.
 
+    :param asks: whether the server asks who somebody is.
     :ivar face: the face; known when it has been made.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, asks: bool) -> None:
+        self._asks = asks
         self.face: Face | None = None
         self._document = b""
 
@@ -56,7 +58,7 @@ class Documents:
         """Describe every route as OpenAPI 3.1."""
         assert self.face is not None
         if not self._document:
-            self._document = msgspec.json.encode(document(self.face.routes))
+            self._document = msgspec.json.encode(document(self.face.routes, asks=self._asks))
         request.responseHeaders.setRawHeaders("content-type", ["application/json"])
         return self._document
 

@@ -34,10 +34,10 @@ from agentproxy.model.principal import Principal
 from agentproxy.web import wire
 from agentproxy.web.answers import answer
 from agentproxy.web.asking import identify
+from agentproxy.web.bounds import TEN_YEARS, AccountName, WithinTenYears
 from agentproxy.web.routing import route
 
 About = Callable[[Principal], tuple[str, Mapping[str, Any]]]
-_LONGEST = 10 * 366 * 86400.0
 
 
 class TokenBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -46,13 +46,13 @@ class TokenBody(msgspec.Struct, forbid_unknown_fields=True):
     name: str = ""
     owner: str | None = None
     scopes: list[str] | None = None
-    expires_in: float | None = None
+    expires_in: WithinTenYears | None = None
 
 
 class AccountBody(msgspec.Struct, forbid_unknown_fields=True):
     """What ``POST /auth/accounts`` takes."""
 
-    name: str
+    name: AccountName
     kind: Literal["user", "service"] = "user"
     role: str = "user"
     permissions: list[str] = []
@@ -75,7 +75,7 @@ def lasts_of(seconds: float | None) -> float | None:
 
     :raises Refusal: INVALID_REQUEST, not between a second and ten years.
     """
-    if seconds is not None and not 1 <= seconds <= _LONGEST:
+    if seconds is not None and not 1 <= seconds <= TEN_YEARS:
         raise wire.invalid("$.expires_in", "expected seconds, from 1 to ten years")
     return seconds
 

@@ -15,7 +15,10 @@ from agentproxy.web.routing import Route
 
 FIELD = re.compile(r"<(?:\w+:)?(\w+)>")
 REFS = "#/components/schemas/{name}"
-CHANGES = ("POST", "PUT", "PATCH", "DELETE")
+PATTERNS = {"grantee": {"pattern": "^(user:.+|team:[^/]+/.+)$"}}
+"""What a field of a path has to look like, where not anything will do."""
+TIME = r"^\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(\.\d+)?([Zz]|[+-]\d{2}:\d{2})$"
+"""A point in time, for tools that do not look at the format ``date-time``."""
 
 
 class Refused(msgspec.Struct, kw_only=True):
@@ -28,8 +31,11 @@ class Refused(msgspec.Struct, kw_only=True):
     session_id: str | None = None
 
 
-def document(routes: Sequence[Route]) -> dict[str, Any]:
-    """Return the document of a face."""
+def document(routes: Sequence[Route], *, asks: bool = False) -> dict[str, Any]:
+    """Return the document of a face.
+
+    :param asks: whether the server asks who somebody is; else it works without a key.
+    """
     known = [(one, ROUTES[f"{one.method} {one.path}"]) for one in routes]
     shapes = [shape for _one, said in known for shape in (said.body, said.query, said.answer) if _is_shape(shape)]
     _schemas, components = msgspec.json.schema_components([*dict.fromkeys(shapes), Refused], ref_template=REFS)
@@ -46,14 +52,24 @@ def document(routes: Sequence[Route]) -> dict[str, Any]:
         },
         "paths": dict(sorted(paths.items())),
         "components": {
-            "schemas": components,
+            "schemas": {name: _with_times(shape) for name, shape in components.items()},
             "securitySchemes": {
                 "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
                 "bearer": {"type": "http", "scheme": "bearer"},
             },
         },
-        "security": [{"key": []}, {"bearer": []}, {}],
+        "security": [{"key": []}, {"bearer": []}, *([] if asks else [{}])],
     }
+
+
+def _with_times(schema: Any) -> Any:
+    """Return a schema whose points in time have a pattern."""
+    if isinstance(schema, list):
+        return [_with_times(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    found = {name: _with_times(inner) for name, inner in schema.items()}
+    return {**found, "pattern": TIME} if found.get("format") == "date-time" else found
 
 
 def _is_shape(shape: Any) -> bool:
@@ -86,7 +102,8 @@ def _topic(path: str) -> str:
 
 def _path_fields(path: str) -> Iterable[dict[str, Any]]:
     for name in FIELD.findall(path):
-        yield {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
+        schema = {"type": "string", **PATTERNS.get(name, {"minLength": 1})}
+        yield {"name": name, "in": "path", "required": True, "schema": schema}
 
 
 def _query_fields(shape: type | None, components: dict[str, Any]) -> Iterable[dict[str, Any]]:

@@ -13,7 +13,10 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 Count = Annotated[int, Meta(ge=0)]
 Limit = Annotated[int, Meta(ge=1, le=1000, description="How many at most.")]
-Cursor = Annotated[str, Meta(description="The number of the last event that the reader has, or latest.")]
+Cursor = Annotated[
+    str,
+    Meta(description="The number of the last event that the reader has, or latest.", pattern="^([0-9]{1,18}|latest)$"),
+]
 Seconds = Annotated[float, Meta(ge=0)]
 
 

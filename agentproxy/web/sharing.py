@@ -29,22 +29,21 @@ from agentproxy.model.permission import Grant
 from agentproxy.model.principal import Principal
 from agentproxy.web import wire
 from agentproxy.web.answers import answer
+from agentproxy.web.bounds import TEN_YEARS, Level, WithinTenYears
 from agentproxy.web.routing import route
-
-_LONGEST = 10 * 366 * 86400.0
 
 
 class ShareBody(msgspec.Struct, forbid_unknown_fields=True):
     """What ``POST /sessions/:id/share`` takes; ``expires_in`` in seconds."""
 
-    access: str = "read"
-    expires_in: float | None = None
+    access: Level = "read"
+    expires_in: WithinTenYears | None = None
 
 
 class GrantBody(msgspec.Struct, forbid_unknown_fields=True):
     """What ``PUT /sessions/:id/access/:grantee`` takes."""
 
-    access: str = "read"
+    access: Level = "read"
 
 
 def shown_share(share: Share) -> dict[str, Any]:
@@ -106,7 +105,7 @@ class Shares:
     async def share(self, request: Request, caller: Principal, session_id: str) -> bytes:
         """Make the link of a session, or show the one that it has."""
         body = wire.body(request, ShareBody)
-        if body.expires_in is not None and not 1 <= body.expires_in <= _LONGEST:
+        if body.expires_in is not None and not 1 <= body.expires_in <= TEN_YEARS:
             raise wire.invalid("$.expires_in", "expected seconds, from 1 to ten years")
         share, new = await self._sharing.share(caller, session_id, body.access, body.expires_in)
         request.responseHeaders.setRawHeaders("cache-control", ["no-store"])

@@ -16,11 +16,12 @@ from twisted.internet.defer import ensureDeferred, inlineCallbacks
 from twisted.internet.task import Clock
 from twisted.web.http import Request
 
-from agentproxy.features.measuring import Measures
+from agentproxy.features.measuring import METRICS, Measures, shown_name, table
 from agentproxy.model.event import Event
 from agentproxy.model.principal import LOCAL, Principal
 from agentproxy.web.operations import Operations
 from agentproxy.web.routing import Face
+from tests.daemon import Daemon
 
 ZERO = datetime(2030, 1, 1, tzinfo=UTC)
 
@@ -75,14 +76,14 @@ def test_labels_come_from_fixed_sets() -> Any:
 def test_the_lag_of_the_reactor_is_measured() -> Any:
     """A reactor that comes late is seen; nothing is left on the clock afterwards."""
     clock = Clock()
-    measures = Measures(clock, tuple, [lambda: [("store_commits", "Transactions.", True, 7.0)]])
+    measures = Measures(clock, tuple, [lambda: {"gateway_requests": 7.0}])
     measures.start()
     clock.advance(0.5)
     clock.advance(0.9)
     found = values((yield ensureDeferred(measures.text())))
     assert found["agentproxy_reactor_lag_seconds_count"] == 2
     assert found["agentproxy_reactor_lag_seconds_sum"] == pytest.approx(0.4)
-    assert found["agentproxy_store_commits_total"] == 7
+    assert found["agentproxy_gateway_requests_total"] == 7
     measures.stop()
     measures.stop()
     assert clock.getDelayedCalls() == []
@@ -121,17 +122,31 @@ def test_numbers_are_for_those_who_may_read_them() -> None:
 
 
 @inlineCallbacks
-def test_every_number_is_documented() -> Any:
-    """docs/metrics.md has a row for each metric that this version can show, and no other."""
-    from agentproxy.service import GATEWAY_NUMBERS, STREAMS
-
+def test_every_number_is_in_the_table_and_documented() -> Any:
+    """What is shown is what the table of metrics has, and docs/metrics.md has that table."""
     page = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text(encoding="utf-8")
-    documented = set(re.findall(r"^\| `(agentproxy_\w+)` \|", page, re.MULTILINE))
-    text = yield ensureDeferred(Measures(reactor, tuple, []).text())
+    assert table() in page, "paste the output of python -m agentproxy.features.measuring into docs/metrics.md"
+    told = {name: 1.0 for name in METRICS if name.startswith("gateway_") or name == "journal_streams"}
+    text = yield ensureDeferred(Measures(reactor, tuple, [lambda: told]).text())
     shown = set(re.findall(r"^# HELP (\w+)", text.decode(), re.MULTILINE))
-    shown |= {f"agentproxy_gateway_{name}" + "_total" * grows for name, (_text, grows) in GATEWAY_NUMBERS.items()}
-    shown |= {f"agentproxy_{name}" for name in STREAMS}
-    assert documented == {name for name in shown if not name.endswith("_created")}
+    assert {name for name in shown if not name.endswith("_created")} == {shown_name(name) for name in METRICS}
+
+
+def test_a_daemon_tells_every_number(tmp_path: Path) -> None:
+    """The daemon knows a value for each row of the table, with a session that lives."""
+    daemon = Daemon(tmp_path)
+    try:
+        session = daemon.start(message="hello")
+        with daemon.client.events(f"/{session}/events") as events:
+            events.until_message("You said: hello")
+            text = daemon.client.get("/metrics").body.decode()
+        found = set(re.findall(r"^(agentproxy_\w+?)(?:_bucket|_sum|_count)?[ {]", text, re.MULTILINE))
+        ends = {"agentproxy_sessions_ended_total"}  # of a session that has ended
+        assert {shown_name(name) for name in METRICS} - ends <= found
+        assert "agentproxy_gateway_streams 1.0" in text
+        assert f'agentproxy_session_memory_bytes{{session="{session}"}}' in text
+    finally:
+        daemon.stop()
 
 
 def test_the_dashboard_asks_only_for_what_is_there() -> None:
