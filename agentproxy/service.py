@@ -27,6 +27,7 @@ from agentproxy.admission.guard import Guard
 from agentproxy.config import Config, ConfigError, Loaded
 from agentproxy.config.changes import changes
 from agentproxy.config.options import AgentOptions
+from agentproxy.config.overlay import overlay_of
 from agentproxy.errors import Refusal
 from agentproxy.features import fencing
 from agentproxy.features.adopting import Adopter
@@ -432,16 +433,10 @@ def _catalogue(agents: Mapping[str, AgentOptions]) -> catalogue.Catalogue:
 
     :raises CannotStart: a value is wrong; the text has its path.
     """
-    overlay = {name: {key: value for key, value in _plain(row).items() if value} for name, row in agents.items()}
     try:
-        return catalogue.load(overlay)
+        return catalogue.load(overlay_of(agents))
     except ValueError as error:
         raise CannotStart(str(error)) from error
-
-
-def _plain(row: AgentOptions) -> dict[str, Any]:
-    values = {option.name: getattr(row, option.name) for option in fields(row)}
-    return {name: dict(value) if isinstance(value, Mapping) else value for name, value in values.items()}
 
 
 def _take(directory: Path) -> IO[str]:

@@ -171,3 +171,12 @@ def test_the_dashboard_is_json_that_grafana_reads() -> None:
     assert board["title"] == "agentproxy"
     assert all({"id", "title", "type", "gridPos", "targets"} <= set(panel) for panel in board["panels"])
     assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"])
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
+def test_the_unit_is_hardened(tmp_path: Path) -> None:
+    """What the service could do to the machine is little: below 4 of 10 by systemd's own measure."""
+    shutil.copy(EXAMPLES.parent / "agentproxy.service", tmp_path)
+    analyze = ["systemd-analyze", "--no-pager", "security", "--offline=true", "--threshold=40"]
+    rated = subprocess.run([*analyze, str(tmp_path / "agentproxy.service")], capture_output=True, text=True, timeout=60)
+    assert rated.returncode == 0, rated.stdout[-300:]

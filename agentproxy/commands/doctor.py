@@ -9,45 +9,31 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from email.utils import parsedate_to_datetime
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
-from typing import Literal
 
 import click
 import psutil
 
-from agentproxy.commands import output
+from agentproxy.commands import keeping, output
+from agentproxy.commands.finding import Finding
 from agentproxy.config import Config, ConfigError, Loaded
+from agentproxy.config.overlay import overlay_of
 from agentproxy.runtime import agent_servers, catalogue, cgroups, ports
 
-Level = Literal["ok", "note", "bad"]
 SIGNS = {"ok": ("✓", "green"), "note": ("·", "yellow"), "bad": ("✗", "red")}
 FREE_DISK = 1 << 30
 OPEN_FILES = 4096
 FREE_MEMORY = 512 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at.
-
-    :param level: ok, note (it works, and something could be better) or bad (something will fail).
-    :param advice: what to do, empty when it is well.
-    """
-
-    level: Level
-    subject: str
-    sentence: str
-    advice: str = ""
-
-
 @click.command()
 @click.option("-c", "--config", "file", metavar="FILE", help="The file; looked for as the server does when missing.")
 @output.json_option
 def doctor(file: str | None) -> None:
-    """Look at this machine as the server would: agents, keys, ports, directories, limits, disk, clock."""
+    """Look at this machine as the server would: agents, keys, ports, directories, limits, disk, clock, and say what to do."""
     from agentproxy.daemon import load_here
 
     try:
@@ -79,6 +65,9 @@ def examine(loaded: Loaded) -> Iterator[Finding]:
     yield from programs()
     yield directory(config.data_dir)
     yield disk(config.data_dir)
+    yield from keeping.secrets(loaded)
+    yield from keeping.certificates(config)
+    yield keeping.clock(config.data_dir)
     yield listening(config)
     yield session_ports(config)
     yield from limits()
@@ -89,8 +78,12 @@ def examine(loaded: Loaded) -> Iterator[Finding]:
 def agents(config: Config) -> Iterator[Finding]:
     """Yield each agent that is there, with its version and what it lacks."""
     found = 0
-    for agent in catalogue.load({}).agents.values():
+    for agent in catalogue.load(overlay_of(config.agents)).agents.values():
         program = agent.command[0] if agent.command else ""
+        if agent.name in config.agents and program and shutil.which(program) is None:
+            yield Finding(
+                "bad", f"agent {agent.name}", f"{program} is not on PATH", "Install it, or correct its command."
+            )
         if agent.name in catalogue.LAST or not program or shutil.which(program) is None:
             continue
         found += 1

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from agentproxy.cli import agentproxy
-from agentproxy.commands import doctor
+from agentproxy.commands import doctor, keeping
 
 
 @pytest.fixture
@@ -63,6 +66,43 @@ def test_each_trouble_comes_with_advice(here: Path) -> None:
     [finding] = [one for one in found if one["subject"] == "agent server"]
     assert (status, finding["level"]) == (1, "bad")
     assert "agent_server: embedded" in finding["advice"]
+
+
+def test_secrets_and_certificates_are_looked_at(here: Path) -> None:
+    """A file with keys that others can read, a key file that is none, a certificate at its end: each with what to do."""
+    pem = ["-keyout", str(here / "key.pem"), "-out", str(here / "cert.pem")]
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "5", "-subj", "/CN=x", *pem],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    (here / "keys.json").write_text("[]")
+    file = here / "agentproxy.yaml"
+    file.write_text(
+        f"data_dir: {here}/data\nlisteners: [{{endpoint: 'ssl:0:privateKey=key.pem:certKey=cert.pem'}}]\n"
+        f"auth: {{enabled: true, static: {{keys_file: {here}/keys.json, api_keys: [{{key: k, user_id: u}}]}}}}\n"
+    )
+    file.chmod(0o644)
+    status, found = examined()
+    said = {one["subject"]: one for one in found}
+    assert (said["configuration file"]["level"], said["configuration file"]["advice"]) == ("note", f"chmod 600 {file}")
+    assert (said["certificate"]["level"], said["certificate"]["advice"]) == ("note", "Renew it.")
+    assert said["keys file"]["level"] == "bad"
+    assert said["clock"]["level"] == "ok"
+    assert status == 1
+
+
+def test_a_configured_agent_that_is_not_there(here: Path) -> None:
+    """Its sessions would fail, so the doctor says it before."""
+    (here / "agentproxy.yaml").write_text(f"data_dir: {here}/data\nagents: {{mine: {{command: [no-such-program]}}}}\n")
+    [finding] = [one for one in examined()[1] if one["subject"] == "agent mine"]
+    assert (finding["level"], finding["sentence"]) == ("bad", "no-such-program is not on PATH")
+
+
+def test_a_clock_that_stands_in_the_past(here: Path) -> None:
+    """What was written later than now gives it away."""
+    (here / "later").touch()
+    os.utime(here / "later", (time.time() + 7200,) * 2)
+    assert keeping.clock(here).level == "bad"
 
 
 def test_an_open_data_directory_is_noted(here: Path) -> None:
