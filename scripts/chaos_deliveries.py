@@ -165,7 +165,7 @@ def main() -> None:
     parser.add_argument("--sessions", type=int, default=3)
     parser.add_argument("--agent-server", default="embedded", choices=("embedded", "agentapi"))
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--seconds", type=float, default=240, help="no round begins later")
+    parser.add_argument("--seconds", type=float, default=200, help="no round begins later")
     given = parser.parse_args()
     begin = time.monotonic()
     with tempfile.TemporaryDirectory() as directory:
@@ -174,6 +174,7 @@ def main() -> None:
             for number in range(given.rounds):
                 if time.monotonic() - begin < given.seconds:
                     chaos.round(number)
+                    print(f"round {number + 1}: {dict(chaos.deaths)}", file=sys.stderr, flush=True)
             chaos.finish(60)
             figures = chaos.figures()
             print(json.dumps({**figures, "seconds": round(time.monotonic() - begin, 1)}, indent=2))
