@@ -267,7 +267,7 @@ class Daemon(Service):
 
     async def _listen(self, sessions: Sessions, store: Store, guard: Guard, attendance: Attendance) -> None:
         config = self._config
-        cors = CorsRules(frozenset(config.allowed_origins) or None)
+        cors = CorsRules(frozenset(config.allowed_origins) or None, config.gateway.agent_pages == "trusted")
         options = GatewayOptions(
             start_wait=config.gateway.start_wait,
             connect_timeout=config.gateway.connect_timeout,

@@ -81,6 +81,11 @@ class GatewayOptions:
     head_timeout: float = option(30.0, "Until a request head is complete; then 408.", unit="seconds", **POSITIVE)
     body_timeout: float = option(60.0, "Silence within a request body; then 408.", unit="seconds", **POSITIVE)
     pool_per_backend: int = option(32, "Idle connections kept for each agent server.", **COUNT)
+    agent_pages: Literal["sandboxed", "trusted"] = option(
+        "sandboxed", "What pages are that agent servers answer with: `sandboxed`, strangers to this server's own pages; `trusted`,"
+        " pages of its own.",
+        danger="`trusted` pages (the real agentapi's `/chat` needs that) act as whoever opens them.",
+    )  # fmt: skip
     guard_approvals: bool = option(
         True, "Refuse a user message that is posted to an agent which waits for an approval.",
         danger="Without it an agent takes the message as its answer: Codex runs the command.",

@@ -12,6 +12,7 @@ from http import HTTPStatus
 
 from agentproxy.errors import AMBIGUOUS_REQUEST, FORBIDDEN, Refusal
 from agentproxy.gateway.head import CHUNKED, AnswerHead, Fields, Head, Headers, Memory
+from agentproxy.gateway.origin import OUR_COOKIES, SANDBOX, WHOLE_ORIGIN, is_page
 from agentproxy.gateway.routes import agent_target
 from agentproxy.model.backend import DOOR_HEADER, Backend
 from agentproxy.model.cors import CorsRules
@@ -36,7 +37,8 @@ def _lines_of(names: Iterable[bytes], more: bytes = b"") -> re.Pattern[bytes]:
     return re.compile(rb"^(?:" + wanted + more + rb"):[^\r]*\r\n", re.IGNORECASE | re.MULTILINE)
 
 
-_NOT_ANSWERED = _lines_of(HOP_BY_HOP | {_DOOR, _ID}, rb"|access-control-[^:]*")
+_NEVER_ANSWERED = HOP_BY_HOP | WHOLE_ORIGIN | {_DOOR, _ID}
+_NOT_ANSWERED = _lines_of(_NEVER_ANSWERED, rb"|access-control-[^:]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +235,8 @@ def _answer_for_client(answer: AnswerHead, head: Head, cors: CorsRules, close: b
     fields = answer.fields
     lines = [b"HTTP/1.1 %d %s\r\n" % (answer.status, answer.reason)]
     if fields.block and _names_nothing(fields) and b"vary" not in fields and b"x-accel-buffering" not in fields:
-        lines.append(_NOT_ANSWERED.sub(b"", fields.block))
+        block = _NOT_ANSWERED.sub(b"", fields.block)
+        lines.append(OUR_COOKIES.sub(b"", block) if b"set-cookie" in fields else block)
     else:
         lines += _answer_lines(answer)
     if answer.status == 101:
@@ -245,6 +248,8 @@ def _answer_for_client(answer: AnswerHead, head: Head, cors: CorsRules, close: b
         if answer.length < 0:
             lines.append(b"X-Accel-Buffering: no\r\n")
         lines += [b"%s: %s\r\n" % pair for pair in cors.headers(head.fields.first(b"origin"))]
+        if not cors.trust_agents and answer.length != 0 and is_page(fields):
+            lines.append(SANDBOX)
         if close:
             lines.append(b"Connection: close\r\n")
     lines.append(b"\r\n")
@@ -253,10 +258,12 @@ def _answer_for_client(answer: AnswerHead, head: Head, cors: CorsRules, close: b
 
 def _answer_lines(answer: AnswerHead) -> Iterator[bytes]:
     fields = answer.fields
-    dropped = HOP_BY_HOP | (fields.tokens(b"connection") - {b"content-type"})
+    dropped = _NEVER_ANSWERED | (fields.tokens(b"connection") - {b"content-type"})
     for name, value in fields.pairs:
         low = name.lower()
-        if low in dropped or low.startswith(b"access-control-") or low in (_DOOR, _ID):
+        if low in dropped or low.startswith(b"access-control-"):
+            continue
+        if low == b"set-cookie" and value.lower().startswith(b"agentproxy_"):
             continue
         if low == b"vary":
             value = b", ".join(p.strip() for p in value.split(b",") if p.strip().lower() not in (b"origin", b""))

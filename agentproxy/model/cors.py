@@ -25,9 +25,11 @@ class CorsRules:
     """The origins that may use us from a page.
 
     :param origins: exact origins such as ``https://ui.example.org``; None means pages of this machine.
+    :param trust_agents: pages that agent servers answer with are pages of ours.
     """
 
     origins: frozenset[str] | None = None
+    trust_agents: bool = False
 
     def allows(self, origin: str) -> bool:
         """Return whether a page of ``origin`` may read our answers."""

@@ -18,6 +18,11 @@ QUICK = {
     b"/messages": {"messages": []},
     b"/internal/screen": {"screen": "> "},
 }
+EVIL = b"""<!doctype html><p id="got">nothing</p><script>
+fetch("/user/info", {credentials: "include"}).then((answer) => answer.text()).catch((error) => String(error))
+  .then((text) => { document.getElementById("got").textContent = "got " + text + " " + self.origin; });
+</script>"""
+"""A page that tries to act as whoever opens it."""
 STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
 STABLE = b'event: status_change\ndata: {"status":"stable","agent_type":"custom"}\n\n'
 
@@ -41,8 +46,9 @@ class Recorder(socketserver.StreamRequestHandler):
             self.wfile.flush()
             self.rfile.read(1)  # until the other end goes
             return
-        data = json.dumps(QUICK.get(path, {"ok": True})).encode()
-        self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n" % len(data))
+        data = EVIL if path == b"/evil" else json.dumps(QUICK.get(path, {"ok": True})).encode()
+        kind = b"text/html\r\nSet-Cookie: agentproxy_session=x; Path=/" if path == b"/evil" else b"application/json"
+        self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Type: %s\r\nContent-Length: %d\r\n" % (kind, len(data)))
         self.wfile.write(b"Connection: close\r\n\r\n" + data)
 
 

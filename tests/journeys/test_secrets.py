@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
@@ -14,6 +15,7 @@ from urllib.parse import quote
 import pytest
 
 from tests.auth.fake_github import TOKEN
+from tests.browser import Browser
 from tests.journeys.people import KEYS
 from tests.journeys.providers import CLIENT_SECRET, KnowingDaemon, ProvidersProcess
 from tests.waiting import wait_for
@@ -227,3 +229,13 @@ def test_the_provider_alone_gets_its_secret(scene: Scene) -> None:
     data = scene.received() + b"".join(scene.answers) + scene.daemon.log.read_bytes()
     assert f'"client_secret": "{CLIENT_SECRET}"'.encode() not in data
     assert b"client_secret=" not in data
+
+
+def test_a_page_of_an_agent_does_not_act_as_whoever_opens_it(scene: Scene) -> None:
+    """In a real browser, logged in by cookie: the page's script runs as a stranger, reads nothing and logs nobody out."""
+    with closing(Browser()) as browser:
+        browser.go(f"http://127.0.0.1:{scene.daemon.port}/oauth/login?next=/{scene.session_id}/evil")
+        assert "ann" not in browser.wait_text("got", "got ")
+        assert browser.text("got").endswith(" null")
+        browser.go(f"http://127.0.0.1:{scene.daemon.port}/user/info")
+        wait_for("the log-in goes on", lambda: '"username":"ann"' in str(browser.value("document.body?.innerText")))
