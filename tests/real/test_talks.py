@@ -151,3 +151,25 @@ def test_a_pause_is_not_the_end_of_an_answer(agent: str, either: Scene) -> None:
     session_id = either.start(agent)
     check_answer(either, either.send(session_id, "hello"), "You said: hello")
     check_answer(either, either.send(session_id, "pause 4"), "before after")
+
+
+def test_claude_code_on_acp_asks_over_its_protocol(tmp_path: Path) -> None:
+    """Its permission request is the approval: the tool runs when it is allowed, and does not when it is denied."""
+    need("claude-code-acp")
+    scene = Scene(tmp_path, agents={"claude": {"command": ["claude-code-acp"], "acp": True}})
+    try:
+        session_id = scene.start("claude")
+        work = scene.directory / "data" / "sessions" / session_id / "work"
+        check_answer(scene, scene.send(session_id, "hello there"), "You said: hello there")
+        for name, answer in (("allowed", "allow"), ("denied", "deny")):
+            scene.send(session_id, f"run echo hi > {name}.txt", wait="delivered")
+            asked = scene.approval(session_id)
+            assert asked["subject"] == f"echo hi > {name}.txt", asked
+            assert not (work / f"{name}.txt").exists()
+            assert scene.answer(asked, answer).status == 200
+            scene.wait_attention(session_id, "idle")
+            assert (work / f"{name}.txt").exists() == (answer == "allow")
+        assert scene.answer(asked, "allow").json()["code"] == "approval_changed"
+        check_answer(scene, scene.send(session_id, "and now"), "You said: and now")
+    finally:
+        scene.close()
