@@ -6,7 +6,6 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Any, TypeVar
 
-import msgspec
 import treq as treq_module
 from twisted.internet.defer import DeferredQueue
 from twisted.internet.error import ConnectError, ConnectionClosed
@@ -20,7 +19,7 @@ from agentproxy.client import calls, people, results
 from agentproxy.client.call import Call
 from agentproxy.client.failures import ClientError, Unreachable, refusal
 from agentproxy.client.progress import Progress, outcome
-from agentproxy.client.resuming import Place
+from agentproxy.client.resuming import Place, read_events
 from agentproxy.client.retries import Retries
 from agentproxy.model.sse import EventParser
 
@@ -318,7 +317,7 @@ class AsyncClient:
             tried += 1
             try:
                 answer = await self._send(call)
-                return call.read(await self._body(answer))
+                return call.result(await self._body(answer))
             except ClientError as failure:
                 wait = self._retries.wait(call, failure, tried)
                 if wait is None:
@@ -374,8 +373,8 @@ class AsyncClient:
         parser = EventParser()
         async with aclosing(self.stream(call)) as chunks:
             async for chunk in chunks:
-                for event in parser.feed(chunk):
-                    yield msgspec.json.decode(event.data, type=results.Event, strict=False)
+                for event in read_events(parser, chunk):
+                    yield event
 
 
 class _Body(Protocol):

@@ -11,13 +11,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-import msgspec
-
 from agentproxy.client import calls, people, results
 from agentproxy.client.call import Call
 from agentproxy.client.failures import ClientError, Unreachable, refusal
 from agentproxy.client.progress import Progress, outcome
-from agentproxy.client.resuming import Place
+from agentproxy.client.resuming import Place, read_events
 from agentproxy.client.retries import Retries
 from agentproxy.model.sse import EventParser
 
@@ -309,7 +307,7 @@ class Client:
             tried += 1
             try:
                 with self._open(call) as answer:
-                    return call.read(_body(answer))
+                    return call.result(_body(answer))
             except ClientError as failure:
                 wait = self._retries.wait(call, failure, tried)
                 if wait is None:
@@ -361,8 +359,7 @@ class Client:
     def _events(self, call: Call[None]) -> Iterator[results.Event]:
         parser = EventParser()
         for chunk in self.stream(call):
-            for event in parser.feed(chunk):
-                yield msgspec.json.decode(event.data, type=results.Event, strict=False)
+            yield from read_events(parser, chunk)
 
 
 def _body(answer: http.client.HTTPResponse) -> bytes:

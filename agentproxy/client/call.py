@@ -9,6 +9,8 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
+from agentproxy.client.failures import ClientError
+
 T = TypeVar("T")
 
 
@@ -36,6 +38,17 @@ class Call(Generic[T]):
         """Return path and query as they are sent."""
         given = {name: _text(value) for name, value in self.query.items() if value is not None}
         return self.path + ("?" + urlencode(given) if given else "")
+
+    def result(self, answer: bytes) -> T:
+        """Return what an answer means.
+
+        :raises ClientError: it is none of this API: another program listens there, or one of another version.
+        """
+        try:
+            return self.read(answer)
+        except (msgspec.MsgspecError, AttributeError, KeyError, TypeError) as error:
+            said = answer[:80].decode("utf-8", "replace")
+            raise ClientError(f"{self.method} {self.path}: the answer is not one of an agentproxy: {said!r}") from error
 
     @property
     def content(self) -> bytes | None:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from agentproxy.client.failures import ClientError, Refused
+from collections.abc import Iterator
+
+import msgspec
+
+from agentproxy.client.failures import ClientError, Refused, Unreachable
 from agentproxy.client.results import Event
 from agentproxy.client.retries import PASSING, Retries
+from agentproxy.model.sse import EventParser, EventTooLarge
 
 LONGEST = 5.0
 """Seconds between two attempts, at most."""
@@ -37,6 +42,8 @@ class Place:
         self._tried += 1
         if self._broken_at is None:
             self._broken_at = now
+        if not isinstance(failure, (Refused, Unreachable)):
+            raise failure
         if isinstance(failure, Refused):
             if failure.status in (404, 410) and self._heard:
                 return None
@@ -49,3 +56,15 @@ class Place:
         asked = failure.retry_after or 0.0 if isinstance(failure, Refused) else 0.0
         pause = min(self._retries.first * 2.0 ** min(self._tried - 1, 20), LONGEST)
         return max(pause, min(asked, self._retries.longest))
+
+
+def read_events(parser: EventParser, data: bytes) -> Iterator[Event]:
+    """Yield the events that *data* completes.
+
+    :raises ClientError: the stream is none of the journal's.
+    """
+    try:
+        for event in parser.feed(data):
+            yield msgspec.json.decode(event.data, type=Event, strict=False)
+    except (EventTooLarge, msgspec.MsgspecError) as error:
+        raise ClientError(f"the stream is not one of an agentproxy: {error}") from error

@@ -56,10 +56,21 @@ def show(value: Any, lines: Iterable[str]) -> None:
 
 
 def refused(failure: Refused) -> None:
-    """Say on stderr why the server refused, with the last lines of output where there are some."""
+    """Say on stderr why the server refused, with the last lines of output where there are some; as JSON where that is wanted."""
+    if is_json():
+        said = {
+            "code": failure.code,
+            "status": failure.status,
+            "message": failure.hint,
+            "request_id": failure.request_id,
+        }
+        click.echo(msgspec.json.encode({**failure.facts, **said}), err=True)
+        return
     click.secho(f"agentproxy: {failure.hint}", fg="red", err=True)
     for line in failure.facts.get("output") or ():
         click.echo(f"  | {line}", err=True)
+    if failure.status >= 500 and failure.request_id:
+        click.echo(f"  The server's log has it as request={failure.request_id}.", err=True)
 
 
 def age(time: datetime | None) -> str:

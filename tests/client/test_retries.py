@@ -10,7 +10,8 @@ from agentproxy.client import Refused, Retries, Unreachable, calls
 from agentproxy.client.call import Call
 from agentproxy.client.failures import ClientError, refusal
 from agentproxy.client.results import Event
-from agentproxy.client.resuming import Place
+from agentproxy.client.resuming import Place, read_events
+from agentproxy.model.sse import EventParser
 
 GONE = Unreachable("gone")
 
@@ -88,3 +89,12 @@ def test_a_snapshot_moves_the_place_back() -> None:
     place = Place(500, Retries())
     place.heard(Event(20, "resync"))
     assert place.after == 20
+
+
+def test_an_answer_of_something_else_is_told_as_such() -> None:
+    """A page of another program with the status 200 is no crash of the client's."""
+    for answer in (b"<html>hello</html>", b"[]", b"{}", b'{"sessions": 7}'):
+        with pytest.raises(ClientError, match="not one of an agentproxy"):
+            calls.messages("s").result(answer)
+    with pytest.raises(ClientError, match="not one of an agentproxy"):
+        list(read_events(EventParser(), b"data: <html>\n\n"))

@@ -46,6 +46,10 @@ def test_what_goes_wrong_is_one_sentence_and_a_status(run: Run) -> None:
     failed = run("start", "-a", "no-such-agent")
     assert (failed.exit_code, failed.stdout) == (1, "")
     assert "no-such-agent" in failed.stderr
+    told = json.loads(run("start", "-a", "no-such-agent", "--json").stderr)
+    assert (told["code"], told["status"]) == ("invalid_request", 400)
+    assert told["request_id"]
+    assert "Did you mean 'list'?" in run("lst").stderr
     assert run("show", "ffff").exit_code == 2
     assert run("start", "-t", "no equals sign").exit_code == 2
     gone = run("list", AGENTPROXY_URL="http://127.0.0.1:1")
