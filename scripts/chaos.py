@@ -20,6 +20,7 @@ import os
 import random
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -442,8 +443,11 @@ def kill_an_agent(server: Server, clients: Clients, counts: Counter[str], delays
         counts["dead agents reported late"] += delays[-1] > 1
 
 
-def run(rounds: int, server: Server) -> int:
-    """Run the rounds and print the counts; return the exit status."""
+def run(rounds: int, within: float, server: Server) -> int:
+    """Run the rounds and print the counts; return the exit status.
+
+    :param within: seconds after which no further round begins.
+    """
     counts: Counter[str] = Counter()
     delays: list[float] = []
     notes: list[str] = []
@@ -455,7 +459,11 @@ def run(rounds: int, server: Server) -> int:
             return 1
         clients = Clients(server)
         clients.begin()
+        until, done = time.monotonic() + within, 0
         for number in range(rounds):
+            if time.monotonic() > until:
+                break
+            done += 1
             time.sleep(random.uniform(0.3, 2.5))
             if number % 4 == 3:
                 kill_an_agent(server, clients, counts, delays)
@@ -476,7 +484,7 @@ def run(rounds: int, server: Server) -> int:
             one.wait(30)
         for process in inside(directory / "data"):
             process.kill()
-    report(rounds, server, clients, counts, delays, [*notes, *clients.trouble])
+    report(done, server, clients, counts, delays, [*notes, *clients.trouble])
     return 1 if any(counts[name] for name in COUNTS) else 0
 
 
@@ -504,14 +512,18 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=20, help="deaths of the server (20)")
     parser.add_argument("--agent-server", default="embedded", choices=("embedded", "agentapi"))
     parser.add_argument("--program", help="the server to kill; the agentproxy of this environment")
+    parser.add_argument("--within", type=float, default=3600, help="seconds after which no further round begins (3600)")
     parser.add_argument("--store-url", help="an empty database; a file without it")
     parser.add_argument("--seed", type=int, help="of the random moments")
     parser.add_argument("--keep", action="store_true", help="leave the directory with the log and the store")
     options = parser.parse_args()
     random.seed(options.seed)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started is ended all the same
     directory = Path(tempfile.mkdtemp(prefix="agentproxy-chaos-"))
     try:
-        return run(options.rounds, Server(directory, options.agent_server, options.program, options.store_url))
+        return run(
+            options.rounds, options.within, Server(directory, options.agent_server, options.program, options.store_url)
+        )
     finally:
         if options.keep:
             print("kept:", directory)
