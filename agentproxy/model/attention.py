@@ -3,6 +3,7 @@
 The order of the rules, the first that matches wins (rows are the last ones of the screen, blank ones at its end dropped):
 
 =============  =====================================================================================================
+shell          the last row is a shell's prompt and no input line shows, whatever stands above
 approval       it wants a yes or no; not when an input line stands below, for then it is text that quotes a question
 setup          a picker of its first run; the same
 question       it asks something else; the same
@@ -11,7 +12,6 @@ working        its busy mark shows
 login          its key or login was refused; below the last message of the user only, old errors stand above
 limit          rate limited; the same
 unreachable    its model cannot be reached; the same
-shell          the last row is a shell's prompt and no input line shows
 idle           its input line shows
 unknown        everything else: never a guess
 =============  =====================================================================================================
@@ -147,6 +147,8 @@ def classify(screen: str, marks: Marks, now: datetime) -> Attention:
     """
     shown = last_rows(screen)
     idle = _last(marks.idle, shown)
+    if idle is None and (left := _last(marks.shell, shown)):
+        return Attention(Kind.SHELL, _row(shown, left))
     for kind, patterns in ((Kind.APPROVAL, marks.approval), (Kind.SETUP, marks.setup), (Kind.QUESTION, marks.question)):
         asked = _last(patterns, shown)
         if asked is not None and (idle is None or idle.start() <= asked.end()):
@@ -165,8 +167,6 @@ def classify(screen: str, marks: Marks, now: datetime) -> Attention:
         if found := _last(patterns, recent):
             until = ends_at(found, now) if kind is Kind.LIMIT else None
             return Attention(kind, _row(recent, found), until, input=seen)
-    if idle is None and (found := _last(marks.shell, shown)):
-        return Attention(Kind.SHELL, _row(shown, found))
     return Attention(Kind.IDLE if seen else Kind.UNKNOWN, _row(shown, idle) if idle else "", input=seen)
 
 

@@ -219,7 +219,7 @@ def test_sessions_end_by_user_and_agent_but_not_while_they_ask(tmp_path: Path) -
 
         reason = wait_for("the end of the idle one", lambda: ended(idle), 60, 0.2)["ending"]
         assert (reason["reason"], reason["message"]) == ("expired", "nothing happened for 3 s")
-        [warning] = town.events(idle, "session.expiring")
+        [warning] = wait_for("the warning", lambda: town.events(idle, "session.expiring"))
         assert warning["data"]["reason"] == "idle"
         assert [ended(asks), ended(patient)] == [False, False]
         assert town.ask("alice", "POST", f"/approvals/{one['approval_id']}", {"answer": "deny"}).status == 200

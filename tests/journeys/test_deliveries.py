@@ -344,8 +344,14 @@ def test_idle_sessions_end_after_a_warning(tmp_path: Path) -> None:
         session_id = talking.start("talker")
         ended = wait_for("its end", lambda: (one := talking.session(session_id))["phase"] == "ended" and one, 60, 0.2)
         assert (ended["ending"]["reason"], ended["ending"]["message"]) == ("expired", "nothing happened for 4 s")
-        kinds = [one["type"] for one in talking.client.get(f"/sessions/{session_id}/events").json()["events"]]
-        assert kinds.index("session.ended") > 0
+        events = f"/sessions/{session_id}/events"
+
+        def told() -> list[str]:
+            kinds = [one["type"] for one in talking.client.get(events).json()["events"]]
+            return kinds if "session.ended" in kinds else []
+
+        kinds = wait_for("the end in the journal", told)
+        assert kinds.index("session.expiring") < kinds.index("session.ended")
     finally:
         talking.daemon.stop()
 
