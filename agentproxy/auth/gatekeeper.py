@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 from twisted.internet.defer import Deferred
 
@@ -41,6 +41,17 @@ class DoorRules:
     key_header: bytes = b"x-api-key"
     other_headers: frozenset[bytes] = frozenset()
     trusted: tuple[IPv4Network | IPv6Network, ...] = ()
+
+
+def neighbourhood(address: str) -> str:
+    """Return what counts as one place: an IPv4 address, or the 64 bits of an IPv6 network, which one customer has whole."""
+    try:
+        parsed = ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(parsed, IPv4Address):
+        return address
+    return str(parsed.ipv4_mapped or IPv6Address(int(parsed) >> 64 << 64))
 
 
 class Gatekeeper:
@@ -129,7 +140,7 @@ class Gatekeeper:
         if fallback is not None:
             return fallback
         address = self.address_of(asking)
-        names = (f"address {address}", *(f"secret {one.digest[:16]}" for one in shown))
+        names = (f"address {neighbourhood(address)}", *(f"secret {one.digest[:16]}" for one in shown))
         wait = max(self._failures.take(name) for name in names)
         self._refused(address, "an unknown, expired or revoked credential")
         if wait:

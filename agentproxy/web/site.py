@@ -48,6 +48,7 @@ class Root(Resource):
             return self.proxy
         given = request.requestHeaders.getRawHeaders(HEADER, [None])[0]
         request.responseHeaders.setRawHeaders(HEADER, [request_id(given)])
+        request.responseHeaders.setRawHeaders("cache-control", ["no-store"])  # a route may know better
         for name, value in SECURITY_HEADERS.items():
             request.responseHeaders.setRawHeaders(name, [value])
         if request.isSecure():

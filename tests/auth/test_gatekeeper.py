@@ -9,7 +9,7 @@ import pytest
 from twisted.internet.defer import Deferred, succeed
 
 from agentproxy.auth.authenticator import Answer, Later
-from agentproxy.auth.gatekeeper import DoorRules, Gatekeeper
+from agentproxy.auth.gatekeeper import DoorRules, Gatekeeper, neighbourhood
 from agentproxy.auth.hosts import Hosts
 from agentproxy.auth.ring import Key, Ring
 from agentproxy.auth.showing import Credential
@@ -269,3 +269,19 @@ def test_a_list_of_hosts_is_kept(host: str, allowed: bool) -> None:
 def test_no_secret_is_shown() -> None:
     """A credential that lands in a traceback or a log says where it stood, not what it is."""
     assert "s3cret" not in repr(Credential("key", b"x-api-key", "s3cret", digest("s3cret")))
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
+        ("2001:db8:1:2::1", "2001:db8:1:2::"),
+        ("fe80::1%eth0", "fe80::"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("", ""),
+    ],
+)
+def test_one_place_is_one_place(address: str, expected: str) -> None:
+    """Whoever has a whole IPv6 network does not guess from each of its addresses anew."""
+    assert neighbourhood(address) == expected

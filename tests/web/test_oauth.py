@@ -74,9 +74,10 @@ class Server:
         found: External = external(OPTIONS, self.clock, treq=StubTreq(self.github.resource()))
         self.notes: list[tuple[str, str, bool]] = []
         self.rechecking = Rechecking(self.registry, found.providers, self.clock, 300.0)
+        self.secure = False
         door = Door(
             lambda _request: "127.0.0.1",
-            lambda _request: False,
+            lambda _request: self.secure,
             lambda request: request.getHeader("origin") == ORIGIN,
             lambda _request, user, verb, allowed, _why, _facts: self.notes.append((user, verb, allowed)),
         )
@@ -314,3 +315,18 @@ def test_people_log_in_where_the_pages_are_and_not_at_the_api(base_url: str, exp
     assert page_base(GitHubOptions(base_url=base_url)) == expected
     elsewhere = OAuthOptions(client_id="a", client_secret="b", base_url="https://pages.example.org/")
     assert page_base(GitHubOptions(base_url=base_url, oauth=elsewhere)) == "https://pages.example.org"
+
+
+@pytest_twisted.ensureDeferred
+async def test_over_tls_the_cookies_go_over_tls_only(server: Server) -> None:
+    """Both cookies are Secure, and the way back is https, also when a trusted proxy ends TLS."""
+    server.secure = True
+    _status, _body, headers = await server.ask("GET", "/oauth/login")
+    cookie = headers.getRawHeaders("set-cookie")[0]
+    assert cookie.endswith("; HttpOnly; SameSite=Lax; Secure")
+    address = headers.getRawHeaders("location")[0]
+    assert parse_qs(urlsplit(address).query)["redirect_uri"][0].startswith("https://")
+    code, state = server.github.authorize(address)
+    path = f"/oauth/callback?code={code}&state={state}"
+    _status, _body, headers = await server.ask("GET", path, cookie=cookie.partition(";")[0])
+    assert all(one.endswith("; Secure") for one in headers.getRawHeaders("set-cookie"))
