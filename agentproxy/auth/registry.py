@@ -209,10 +209,11 @@ class Registry:
         own = owner == maker.user_id
         if not own and not may(maker, "admin.tokens"):
             raise Refusal(FORBIDDEN, "this needs admin.tokens")
-        if not own:
-            if owner not in self._accounts:
-                raise Refusal(ACCOUNT_NOT_FOUND, owner)
-            self._check_covered(maker, self._accounts[owner])
+        account = self._accounts.get(owner)
+        if account is None and not own:
+            raise Refusal(ACCOUNT_NOT_FOUND, owner)
+        if account is not None:  # also one's own: a key of the same name that may do less makes no more of itself
+            self._check_covered(maker, account)
         now = datetime.now(UTC)
         return Token(
             id=new_id(),

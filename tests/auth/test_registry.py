@@ -237,3 +237,15 @@ async def test_a_log_in_is_not_made_longer_for_ever(registry: Registry) -> None:
     assert [one.id for one in registry.list_logins("ann")] == [login.id]
     await registry.log_out(longer)
     assert list(registry.list_logins()) == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_lesser_key_makes_no_more_of_itself(registry: Registry) -> None:
+    """A static key that may only list, of a user who has an account that may everything, makes no token of the account."""
+    await registry.add_account("ann", role="admin")
+    assert await refused(registry.add_token(ANN, "more than I have")) is FORBIDDEN
+    whole = Principal("ann", "admin", frozenset({"*"}))
+    secret, _token = await registry.add_token(whole, "as much as I have")
+    found = who(registry, secret)
+    assert found is not None
+    assert found.permissions == {"*"}
