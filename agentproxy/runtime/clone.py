@@ -2,6 +2,8 @@
 
 The token goes to git through GIT_ASKPASS, which reads it from its environment and answers the configured hosts only; so it
 is in no argument, URL, log or ``.git/config``. Nothing of the operator's is used: no configuration, credentials or SSH keys.
+Only for a local repository the machine's ``/etc/gitconfig`` counts: there stands, as ``safe.directory``, which repositories of
+other UNIX users git may read.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from agentproxy.runtime.steps import StepFailed
 KEPT = 65_536
 """Bytes of git's output that are kept."""
 LINES = 50
+_ADVICE = "; give it to the server's UNIX user, or name it as safe.directory in /etc/gitconfig"
 
 ASKPASS = """#!/bin/sh
 case "$1" in
@@ -215,10 +218,11 @@ class Cloner:
     def _variables(self, repository: Repository, home: Path, askpass: Path, token: str | None) -> dict[str, str]:
         allowed = "file" if repository.transport is Transport.LOCAL else repository.transport.value
         secret = {"GIT_ASKPASS": str(askpass), "AGENTPROXY_GIT_TOKEN": token, "AGENTPROXY_GIT_HOST": repository.host}
+        system = {} if repository.transport is Transport.LOCAL else {"GIT_CONFIG_NOSYSTEM": "1"}
         return {
             **self._environment,
+            **system,
             "HOME": str(home),
-            "GIT_CONFIG_NOSYSTEM": "1",
             "GIT_CONFIG_GLOBAL": os.devnull,
             "GIT_TERMINAL_PROMPT": "0",
             "GIT_ALLOW_PROTOCOL": allowed,
@@ -250,7 +254,8 @@ class Cloner:
             sentence = f"git clone was not done within {self._rules.timeout:g} s"
         else:
             said = next((line for line in lines if line.startswith("fatal:")), lines[-1] if lines else "")
-            sentence = f"git clone ended with {git.status.sentence()}" + (f": {said}" if said else "")
+            advice = _ADVICE if "dubious ownership" in said else ""
+            sentence = f"git clone ended with {git.status.sentence()}" + (f": {said}{advice}" if said else "")
         return StepFailed("clone", sentence, git.status, lines)
 
 

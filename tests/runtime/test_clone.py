@@ -22,10 +22,11 @@ ENVIRONMENT = {"PATH": os.environ["PATH"]}
 TOKEN = "ghs_verysecret"
 
 
-def cloner(*roots: Path, git: str | None = None, timeout: float = 60) -> Cloner:
+def cloner(*roots: Path, git: str | None = None, timeout: float = 60, **variables: str) -> Cloner:
     """Return a cloner with the real git or a program in its place."""
     rules = CloneRules(roots=roots, timeout=timeout)
-    return Cloner(reactor, reactor, (SETSID, git or shutil.which("git") or "git"), rules, ENVIRONMENT)
+    environment = {**ENVIRONMENT, **variables}
+    return Cloner(reactor, reactor, (SETSID, git or shutil.which("git") or "git"), rules, environment)
 
 
 def program(path: Path, text: str) -> str:
@@ -75,6 +76,20 @@ async def test_local_repositories_only_under_the_roots(source: Path, work: Path,
     for text in (str(source), str(tmp_path / "other/link")):
         with pytest.raises(Refusal, match=r"\$\.tags\.repository: .*configured root"):
             await cloner(tmp_path / "other").clone(parse(text), work, work.parent)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to somebody else")
+@pytest_twisted.ensureDeferred
+async def test_a_repository_of_another_unix_user(source: Path, work: Path, tmp_path: Path) -> None:
+    """It is not read unless the machine's own git configuration vouches for it; the failure says so."""
+    for path in (source, *source.rglob("*")):
+        os.chown(path, 12345, 12345)
+    with pytest.raises(StepFailed, match=r"dubious ownership.*name it as safe\.directory in /etc/gitconfig"):
+        await cloner(source.parent).clone(parse(str(source)), work, tmp_path)
+    machine = tmp_path / "gitconfig"
+    machine.write_text(f"[safe]\n\tdirectory = {source}/.git\n\tdirectory = {source}\n")
+    await cloner(source.parent, GIT_CONFIG_SYSTEM=str(machine)).clone(parse(str(source)), work, tmp_path)
+    assert (work / "README").read_text() == "hello"
 
 
 @pytest_twisted.ensureDeferred
