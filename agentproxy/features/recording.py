@@ -1,4 +1,4 @@
-"""The writes of one living session: in order, one after the other, and none forgotten while the store fails.
+"""The writes of one living session: in order, those that wait in one transaction, and none forgotten while the store fails.
 
 What the server itself has to record (phases, steps, what was said) is not lost with a full disk: it is kept, small, and
 written when the store can be written again. What a caller asked for is refused instead, and changes nothing.
@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from agentproxy.errors import STORE_UNAVAILABLE, Refusal
+from agentproxy.features.turns import Turns
 from agentproxy.model.event import NewEvent
 from agentproxy.model.message import Message
 from agentproxy.store import Store
@@ -55,8 +56,7 @@ class Recorder:
 
     def __init__(self, store: Store, session_id: str, incarnation: int) -> None:
         self._store, self._session_id, self._incarnation = store, session_id, incarnation
-        self._writes = DeferredLock()
-        self._batch: list[NewEvent] = []
+        self._turns = Turns(store.together)
         self._owed = Owed()
         self._forget_recovery: Callable[[], None] | None = None
         self._paid: list[Deferred[None]] = []
@@ -73,20 +73,9 @@ class Recorder:
         self._background(lambda: self._store.change_session(self._session_id, changes, [event]), owe)
 
     def tell(self, kind: str, facts: Mapping[str, Any]) -> None:
-        """Append an event; those that wait for the same write before them are written together."""
+        """Append an event."""
         event = NewEvent(self._session_id, kind, datetime.now(UTC), dict(facts))
-        if self._batch:
-            self._batch.append(event)
-            return
-        batch, taken = [event], list[NewEvent]()
-
-        def take() -> list[NewEvent]:
-            taken.extend(batch)
-            batch.clear()
-            return taken
-
-        self._background(lambda: self._store.append(take()), lambda: self._owed.events.extend(take()))
-        self._batch = batch  # empty when it is being written already
+        self._background(lambda: self._store.append([event]), lambda: self._owed.events.append(event))
 
     def revise(self, message: Message) -> None:
         """Keep the latest revision of a message."""
@@ -116,12 +105,11 @@ class Recorder:
 
         :raises Refusal: STORE_UNAVAILABLE; nothing is kept for later.
         """
-        self._batch = []
-        return await self._writes.run(lambda: Deferred.fromCoroutine(_awaited(write)))
+        return await self._turns.run(lambda: _awaited(write))
 
     def tried(self) -> Deferred[None]:
         """Return a Deferred that fires when everything reported so far has been written, or is owed."""
-        return self._writes.run(lambda: None)
+        return self._turns.over()
 
     def committed(self) -> Deferred[None]:
         """Return a Deferred that fires when everything reported so far is in the store, however long that takes."""
@@ -147,8 +135,7 @@ class Recorder:
     # -- steps
 
     def _background(self, write: Callable[[], Coroutine[Any, Any, Any]], owe: Callable[[], None]) -> None:
-        self._batch = []
-        done = self._writes.run(lambda: Deferred.fromCoroutine(self._written(write, owe)))
+        done = self._turns.run(lambda: self._written(write, owe))
         done.addErrback(
             lambda failure: log.failure("Session {session} could not be recorded", failure, session=self._session_id)
         )
@@ -172,7 +159,7 @@ class Recorder:
             self._forget_recovery = self._store.on_recovery(self._recovered)
 
     def _recovered(self) -> None:
-        self._writes.run(lambda: Deferred.fromCoroutine(self._pay())).addErrback(
+        self._turns.alone(self._pay).addErrback(
             lambda failure: log.failure("Session {session} could not be caught up", failure, session=self._session_id)
         )
 

@@ -6,7 +6,8 @@ closed) and works again by itself when it can. Other failures are named at the m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -326,6 +327,12 @@ class Store:
     async def write(self, work: Work[T]) -> T:
         """Like :meth:`run` for statements that add to the journal: *work* returns its result and the events it added."""
         return await self._write(work)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Put the writes that are begun meanwhile into one transaction: when the database fails, all of them fail."""
+        with self._writer.together() if self._writer is not None else nullcontext():
+            yield
 
     @property
     def sealer(self) -> Sealer:

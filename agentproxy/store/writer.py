@@ -11,7 +11,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, TypeVar
@@ -74,7 +75,8 @@ class Writer:
         self._committed = committed
         self._recovered = recovered
         self._took = took
-        self._waiting: deque[_Request] = deque()
+        self._waiting: deque[Sequence[_Request]] = deque()  # those that stand together are in one transaction
+        self._held: list[_Request] | None = None
         self._changed = threading.Condition()
         self._stopping = False
         self._stopped: Deferred[None] = Deferred()
@@ -106,21 +108,49 @@ class Writer:
         done: Deferred[list[Event]] = Deferred()
         return self._put(_Request(done, entries=entries))
 
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Put what is asked for meanwhile, on the reactor thread, into one transaction: when the database fails, all fails."""
+        if self._held is not None:
+            yield  # it goes with what is around it
+            return
+        held: list[_Request] = []
+        self._held = held
+        try:
+            yield
+        finally:
+            self._held = None
+            self._hand_over(held)
+
     def _put(self, request: _Request) -> Deferred[Any]:
-        with self._changed:
-            if self._stopping:
-                request.done.errback(Refusal(STORE_UNAVAILABLE, "the store is closed"))
-            else:
-                self._waiting.append(request)
-                self._changed.notify()
+        if self._held is not None:
+            self._held.append(request)
+        else:
+            self._hand_over([request])
         return request.done
+
+    def _hand_over(self, requests: Sequence[_Request]) -> None:
+        with self._changed:
+            if requests and not self._stopping:
+                self._waiting.append(requests)
+                self._changed.notify()
+                return
+        for request in requests:
+            request.done.errback(Refusal(STORE_UNAVAILABLE, "the store is closed"))
+
+    def _taken(self) -> list[_Request]:
+        """Return what shares the next transaction, some :data:`GROUP` requests at most; the lock is held."""
+        group: list[_Request] = []
+        while self._waiting and len(group) < GROUP:
+            group.extend(self._waiting.popleft())
+        return group
 
     def _run(self) -> None:
         while True:
             with self._changed:
                 if not self._waiting and not self._stopping:
                     self._changed.wait(_PROBE_EVERY if self.trouble else None)
-                group = [self._waiting.popleft() for _ in range(min(GROUP, len(self._waiting)))]
+                group = self._taken()
                 if self._stopping and not group:
                     break
             if group or self.trouble:
