@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from agentproxy.store import journal
+from tests.waiting import wait_for
 
 # A property is about values, not about time: a busy machine is no reason to fail.
 settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -26,3 +28,29 @@ def open_path() -> Iterator[Path]:
         path = Path(name)
         path.chmod(0o711)
         yield path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_is_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """After the last test no process of the run is left: none works below its directory or has it in its environment."""
+    yield
+    base = tmp_path_factory.getbasetemp()
+    try:
+        wait_for("the end of all that tests have started", lambda: not processes_of(base), 10)
+    except TimeoutError:
+        pytest.fail(f"tests have left processes behind: {processes_of(base)}")
+
+
+def processes_of(directory: Path) -> dict[int, str]:
+    """Return the processes, but this one, whose working directory or environment is below *directory*, and what they run."""
+    found = {}
+    for entry in Path("/proc").iterdir():
+        try:
+            if not entry.name.isdigit() or int(entry.name) == os.getpid():
+                continue
+            inside = Path(os.readlink(entry / "cwd")).is_relative_to(directory)
+            if inside or f"{directory}/".encode() in (entry / "environ").read_bytes():
+                found[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue  # gone, or another user's
+    return found
