@@ -7,12 +7,13 @@ What an id that does not exist gets and what an invisible one gets is the same r
 from __future__ import annotations
 
 import uuid
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
+from weakref import WeakValueDictionary
 
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred, DeferredLock, gatherResults
 from twisted.logger import Logger
 
 from agentproxy.errors import (
@@ -40,6 +41,7 @@ from agentproxy.runtime.output import OutputLog
 from agentproxy.store import Store, StoreError
 
 log = Logger()
+T = TypeVar("T")
 CONTINUED_MESSAGES = 200
 """Messages of an old session that a new one is told of, at most."""
 
@@ -129,6 +131,7 @@ class Sessions:
         self._ended: dict[str, Session] = {}
         self._unwritten: dict[str, LivingSession] = {}
         self._restarting: set[str] = set()
+        self._turns: WeakValueDictionary[str, DeferredLock] = WeakValueDictionary()
         self._closing = False
         self.attention: Callable[[Session], Attention | None] | None = None
 
@@ -243,11 +246,20 @@ class Sessions:
         """Start the next incarnation of a session whose agent had nothing to continue."""
         session_id = living.record.id
         await living.committed()
-        if session_id in self._living or (await self._record(session_id)).deleted_at is not None:
-            return
         facts = {"reason": "the agent could not continue its conversation; it begins a new one"}
-        log.info("Session {session} starts again: {reason}", session=session_id, **facts)
-        await self._next_life(principal, session_id, False, facts)
+
+        async def again() -> None:
+            if session_id not in self._living:
+                log.info("Session {session} starts again: {reason}", session=session_id, **facts)
+                await self._next_life(principal, session_id, False, facts)
+
+        await self._alone(session_id, again)
+
+    async def _alone(self, session_id: str, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Do what begins a session's next life or takes it away: one at a time, or a deleted session would live on."""
+        turn = self._turns.setdefault(session_id, DeferredLock())
+        done: T = await turn.run(lambda: Deferred.fromCoroutine(work()))
+        return done
 
     # -- looking
 
@@ -387,10 +399,13 @@ class Sessions:
         return await self._outcome(living, Wait.LISTENING)
 
     async def _restart(self, principal: Principal, session_id: str) -> LivingSession:
-        self._restarting.add(session_id)
-        try:
+        async def again() -> LivingSession:
             await self._end(session_id, f"restarted by {principal.user_id}")
             return await self._next_life(principal, session_id, True, {})
+
+        self._restarting.add(session_id)
+        try:
+            return await self._alone(session_id, again)
         finally:
             self._restarting.discard(session_id)
 
@@ -417,14 +432,16 @@ class Sessions:
     async def delete(self, principal: Principal, session_id: str) -> None:
         """End a session, take it from the lists and remove its directory; its history stays.
 
+        A session that is being restarted begins its next life first, which is ended then.
+
         :raises Refusal: SESSION_NOT_FOUND, also the second time.
         """
         await self.permitted(principal, session_id, "session.delete")
-        if session_id in self._restarting and session_id not in self._living:
-            raise Refusal(SESSION_BUSY, session_id=session_id)
-        await detached(self._delete(session_id, principal.user_id), "the deletion of a session")
+        deletion = self._alone(session_id, lambda: self._delete(session_id, principal.user_id))
+        await detached(deletion, "the deletion of a session")
 
     async def _delete(self, session_id: str, by: str) -> None:
+        await self._record(session_id)
         await self._end(session_id, f"deleted by {by}")
         now = datetime.now(UTC)
         events = [NewEvent(session_id, "session.deleted", now, {"by": by})]
@@ -452,7 +469,7 @@ class Sessions:
         """
         await self.permitted(principal, session_id, "session.interrupt")
         living = self._living.get(session_id)
-        if living is None or living.driver is None:
+        if living is None or living.driver is None or living.record.phase is not Phase.READY:
             raise Refusal(SESSION_NOT_RUNNING, session_id=session_id)
         afterwards = living.companion.interrupting() if living.companion is not None else None
         await interrupt(living.driver, living.interrupt_keys)
@@ -471,7 +488,7 @@ class Sessions:
 
         :raises Refusal: its agent, command or script is not allowed any more.
         """
-        await self._next_life(SERVER, session_id, resume, {"reason": reason})
+        await self._alone(session_id, lambda: self._next_life(SERVER, session_id, resume, {"reason": reason}))
 
     async def let_go(self) -> list[str]:
         """Refuse new starts and leave every session for the next server, those that are being ended excepted.

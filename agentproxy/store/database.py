@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Thread
 from typing import Any, TypeVar, cast
 
 from sqlalchemy import Connection, Engine
@@ -36,6 +37,13 @@ from agentproxy.store.writer import Work, Writer
 T = TypeVar("T")
 Listener = Callable[[Sequence[Event]], None]
 _READERS = 4
+
+
+class _Reader(Thread):
+    """A thread that reads; it holds up no end of the process."""
+
+    def __init__(self, **facts: Any) -> None:
+        super().__init__(daemon=True, **facts)
 
 
 class Store:
@@ -78,6 +86,7 @@ class Store:
             raise StoreError("the store is open already")
         writing, self._reading = make_engines(self._url, self._synchronous, _READERS)
         self._pool = ThreadPool(0, _READERS, name="agentproxy-store-reader")
+        cast(Any, self._pool).threadFactory = _Reader
         self._pool.start()
         try:
             await deferToThreadPool(cast(Any, self._reactor), self._pool, self._prepare, writing)

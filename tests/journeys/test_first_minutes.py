@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ import pytest
 
 from tests.agent_servers import clean_environment
 from tests.daemon import Daemon
+from tests.described import DescribedClient
 from tests.fakes import fake_command
+from tests.journeys.failing import assert_nothing_left
 
 
 @pytest.fixture(params=["agentapi", "embedded"])
@@ -102,6 +105,26 @@ def test_a_wrong_change_changes_nothing(daemon: Daemon, changes: dict[str, Any],
     assert [after[name] for name in ("tags", "description", "annotations")] == [
         shown[name] for name in ("tags", "description", "annotations")
     ]
+
+
+@pytest.mark.parametrize("first", ["restart", "delete"])
+def test_a_restart_and_a_deletion_at_the_same_time(daemon: Daemon, first: str) -> None:
+    """Whichever comes first: the session is gone afterwards, with its directory and every process."""
+    asked = {"restart": ("POST", "/restart"), "delete": ("DELETE", "")}
+    order = [first, *(name for name in asked if name != first)]
+
+    def ask(session_id: str, name: str) -> int:
+        method, end = asked[name]
+        return DescribedClient("127.0.0.1", daemon.port).request(method, f"/sessions/{session_id}{end}").status
+
+    for _round in range(3):
+        session_id = daemon.start()
+        with ThreadPoolExecutor(2) as pool:
+            found = dict(zip(order, pool.map(ask, [session_id] * 2, order), strict=True))
+        assert (found["delete"], found["restart"] in (200, 404, 409)) == (200, True), found
+        assert daemon.client.get(f"/sessions/{session_id}").status == 404
+        assert_nothing_left(session_id)
+        assert not (daemon.log.parent / "data" / "sessions" / session_id).exists()
 
 
 def test_a_second_server_leaves_the_first_ones_data_alone(daemon: Daemon, tmp_path: Path) -> None:
