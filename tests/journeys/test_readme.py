@@ -45,7 +45,7 @@ class Shell:
 
     def __init__(self, daemon: Daemon) -> None:
         self._words = {"127.0.0.1:8080": f"127.0.0.1:{daemon.port}"}
-        text = block("A first conversation", "sh").replace("\\\n", "")
+        text = section("A first conversation").replace("\\\n", "")
         self.lines = [line.partition("  #")[0].strip() for line in text.splitlines() if line.startswith("curl")]
 
     def knows(self, session_id: str) -> None:
