@@ -23,6 +23,7 @@ MARKED = re.compile(r"^.{0,100}?(?:[>❯›»$#]|(?<!\d)%)(?:\s|$)(?!\s*\d+[.)] 
 ALONE = re.compile(r"^\s*[^<>\s]{0,20}(?: [^<>\s]{1,10}){0,2}\s?[>❯]$")
 CHOICE = re.compile(r"^\s*›\s*\d+[.)] ")
 PASTED = re.compile(r"^\[Pasted(?:text|Content|~)[^\]]*\]$")
+BAR, BLANK = re.compile(r"^\s*╹▀▀"), re.compile(r"^\s*$")
 NEAR = 16
 """Rows above the end within which an input box may begin."""
 BUSY_ROWS = 10
@@ -111,6 +112,21 @@ def box_start(rows: Sequence[str], agent_type: str, cursor: int | None = None) -
     for name in FORMATS[agent_type].boxes:
         if (at := _BOXES[name](filled, cursor)) is not None:
             return at
+    return None
+
+
+def box_content(rows: Sequence[str], agent_type: str) -> str | None:
+    """Return what stands in the drawn input box, blanks left out; None where there is none, or only a prompt.
+
+    What was typed behind a prompt looks the same before and after Enter; what stands in a box goes when it is taken.
+    """
+    filled = rows[: _end(rows)]
+    for name in FORMATS[agent_type].boxes:
+        if name != PROMPT and (at := _BOXES[name](filled, None)) is not None:
+            inside = filled[at + 1 :] if name in (RULED, FRAMED) else filled[at:]
+            ends = {RULED: RULE, FRAMED: BOTTOM, BARRED: BAR}.get(name, BLANK)
+            end = next((n for n, row in enumerate(inside) if ends.match(row)), len(inside))
+            return re.sub(r"\s", "", "".join(inside[:end]))
     return None
 
 

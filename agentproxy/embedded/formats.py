@@ -61,7 +61,7 @@ FORMATS = {
     "claude": Format(
         status=(r"^[✻✶✳✢✽·*] \S+… ?(?:\(|$)", r"^[✻✶✳✢✽·*] \w+ for (?:\d+[hms] ?)+", r"^\s*⎿\s+Tip: "),
         tools=(Block(r"^[●⏺] coder - coder_report_task \(MCP\)", "", r"Thanks for reporting!|^\s*[}\]]\s*$"),),
-        settle=0.12,
+        settle=0.2,
     ),
     "codex": Format(
         boxes=(COMPOSER,),

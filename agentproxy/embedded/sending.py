@@ -7,12 +7,16 @@ typing    the typed text shows and has settled             prompt known: Enter; 
 entering  the screen or the cursor reacts to Enter         refused: typed and entered, no reaction
 ========  ===============================================  ==========================================
 
+A text that stands in a drawn input box two seconds after Enter was not entered (an agent that still works at a paste lets the
+key fall): as long as the agent is idle Enter is pressed again, and at the deadline the text is taken back.
+
 A program that reads lines (a terminal in canonical mode) gets its lines without paste marks, which it would take for text.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -20,12 +24,15 @@ from twisted.internet.defer import CancelledError, Deferred
 from agentproxy.embedded.screen import Place, Screen
 from agentproxy.embedded.talk import SendError
 from agentproxy.embedded.terminal import Terminal
+from agentproxy.embedded.work import processor_time, works
 
 ECHO_DEADLINE = 2.0
 """Seconds within which typed text shows, if it shows at all."""
 ECHO_DEADLINE_MOST = 15.0
 """Seconds within which it has settled; long texts and slow programs need more than a moment."""
 ENTER_DEADLINE = 15.0
+ENTER_AGAIN = 2.0
+WORK_SEEN = 0.2
 TAKEN_BACK = 1.0
 KEYS_ECHO = 1.0
 MOST_LINE = 4095
@@ -40,10 +47,13 @@ class Sender:
     """Types messages into one terminal, one at a time.
 
     :param settle: seconds of quiet between the shown text and Enter.
+    :param box: returns what stands in the input box of some rows, None where that cannot be told.
     """
 
-    def __init__(self, clock: Any, screen: Screen, terminal: Terminal, settle: float) -> None:
-        self._clock, self._screen, self._terminal, self._settle = clock, screen, terminal, settle
+    def __init__(
+        self, clock: Any, screen: Screen, terminal: Terminal, settle: float, box: Callable[[Sequence[str]], str | None]
+    ) -> None:
+        self._clock, self._screen, self._terminal, self._settle, self._box = clock, screen, terminal, settle, box
         self._waiting: list[Deferred[None]] = []
         self._keys_at = -KEYS_ECHO
 
@@ -61,7 +71,8 @@ class Sender:
         """
         base = self._screen.place()
         await self._type(text, prompt, base)
-        await self._enter()
+        if not await self._enter(self._box(base.rows)):
+            raise SendError(NOT_SETTLED, "not_entered", await self._take_back(text, base))
         return base
 
     async def _type(self, text: str, prompt: bool, base: Place) -> None:
@@ -109,19 +120,46 @@ class Sender:
         """Take notice of raw keys: what changes in the cursor's row soon after is their echo, no reaction to Enter."""
         self._keys_at = self._clock.seconds()
 
-    async def _enter(self) -> None:
+    async def _enter(self, empty: str | None) -> bool:
+        """Press Enter until the screen reacts; False when what was typed is still in the input box.
+
+        :param empty: what stands in the input box when nothing is typed.
+        :raises SendError: nothing has happened.
+        """
         before = self._screen.place()
-        self._press(b"\r")
+        typed = self._box(before.rows)
+        typed = None if typed == empty else typed
         end = self._clock.seconds() + ENTER_DEADLINE
+        again = self._press_enter()
         while (left := end - self._clock.seconds()) > 0:
-            if not await self._wait_change(left):
-                continue
+            changed = await self._wait_change(
+                left if typed is None else min(left, max(0.1, again - self._clock.seconds()))
+            )
             after = self._screen.place()
+            if typed is not None and self._box(after.rows) == typed:
+                if self._clock.seconds() >= again and not self._terminal.unread and not await self._works():
+                    again = self._press_enter()
+                continue
+            if not changed:
+                continue
             if self._clock.seconds() - self._keys_at < KEYS_ECHO and only_row(before, after):
                 before = after
             elif (before.scrolled, before.rows, before.row) != (after.scrolled, after.rows, after.row):
-                return
+                return True
+        if typed is not None and self._box(self._screen.rows) == typed:
+            return False
         raise SendError(NO_REACTION, "no_reaction", "entered")
+
+    def _press_enter(self) -> float:
+        """Press Enter; return when it may be pressed again."""
+        self._press(b"\r")
+        return float(self._clock.seconds()) + ENTER_AGAIN
+
+    async def _works(self) -> bool:
+        """Say whether the agent computes: it may be about to take the key that it was given."""
+        used, since = processor_time(self._terminal.pid), self._clock.seconds()
+        await self._wait_change(WORK_SEEN)
+        return works(used, processor_time(self._terminal.pid), self._clock.seconds() - since)
 
     def _press(self, data: bytes) -> None:
         if not self._terminal.write(data):

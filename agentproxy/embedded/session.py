@@ -16,7 +16,7 @@ from typing import Any
 from twisted.logger import Logger
 
 from agentproxy.embedded.conversation import Conversation, Message, now
-from agentproxy.embedded.extraction import is_busy, is_ready, is_unfinished
+from agentproxy.embedded.extraction import box_content, is_busy, is_ready, is_unfinished
 from agentproxy.embedded.formats import FORMATS
 from agentproxy.embedded.keys import is_typed
 from agentproxy.embedded.screen import Place, Screen
@@ -53,6 +53,8 @@ BUSY_QUIET = 30.0
 """Seconds after which a sign of work on a screen that no longer moves is not believed any more."""
 WORK_QUIET = 600.0
 """Seconds after which processor time without any output is not believed any more."""
+STARTING = 30.0
+"""Seconds within which an agent of a known type is expected to show its input line for the first time."""
 INTERRUPT_PAUSE = 0.5
 WIPE = re.compile(rb"\x1b(?:\[[23]J|c|\[\?(?:1049|47)[hl])")
 """What takes all that stands on the screen away: before it is drawn, what the agent has said is written down."""
@@ -97,7 +99,7 @@ class Session:
         self._seen: tuple[int, int] = (0, 0)
         self._look_call: Any = None
         self._quiet_call: Any = clock.callLater(QUIET - WORK_WINDOW, self._almost_quiet)
-        self._quiet_since = clock.seconds()
+        self._quiet_since = self._began = clock.seconds()
         self._tail = b""
         self._pause = self._told_next = self._wipe_next = 0.0
         self._held_keys = b""
@@ -111,7 +113,10 @@ class Session:
     @terminal.setter
     def terminal(self, terminal: Terminal) -> None:
         self._terminal = terminal
-        self._sender = Sender(self._clock, self.screen, terminal, FORMATS[self.agent_type].settle)
+        kind = self.agent_type
+        self._sender = Sender(
+            self._clock, self.screen, terminal, FORMATS[kind].settle, lambda rows: box_content(rows, kind)
+        )
 
     # what the agent draws
 
@@ -325,11 +330,18 @@ class Session:
         text = content.strip(" \t\n\r\f\v")
         if self.exit is not None:
             raise SendError("failed to send message: the agent exited", "agent_gone")
-        if self.status != "stable" or self._sending:
+        if self._look_call is not None:  # what has just been drawn counts
+            self._look_at_screen()
+        if self.status != "stable" or self._sending or self._starts():
             raise SendError(BUSY_TEXT, "busy")
         if not text:
             raise SendError("failed to send message: message must not be empty", "empty")
         await self.deliver(text)
+
+    def _starts(self) -> bool:
+        """Say whether an agent of a known type has not shown its input line yet; one that never does is not waited for."""
+        known = self.agent_type != "custom" and not self.ready_once
+        return known and not self.prompt and self._clock.seconds() - self._began < STARTING
 
     async def deliver(self, text: str) -> None:
         """Type and enter the trimmed *text* without asking whether the agent is stable.

@@ -263,6 +263,27 @@ def test_output_stays_small_for_who_does_not_read() -> None:
             stream.close()
 
 
+def test_an_enter_that_is_lost_is_pressed_again() -> None:
+    """An agent that still works at a paste lets Enter fall: the text stands in its box, and Enter is pressed once more."""
+    with run("box", "1", agent_type="claude") as server:
+        server.wait_stable()
+        with server.client.events() as events:
+            events.until_stable()
+            assert server.client.send("hello").status == 200
+            events.until_message("reply hello")
+        assert (server.log.entered(), len(server.log.events("dropped"))) == (["hello"], 1)
+
+
+def test_a_text_that_is_never_entered_is_taken_back() -> None:
+    """An agent that takes no Enter at all: the send fails, says that nothing was entered, and the box is empty again."""
+    with run("box", "99", agent_type="claude") as server:
+        server.wait_stable()
+        reply = server.client.send("hello")
+        assert (reply.status, reply.json()["code"], reply.json()["delivery"]) == (500, "not_entered", "taken_back")
+        assert "hello" not in server.client.get("/screen").json()["text"].replace("hello from box", "")
+        assert [row["role"] for row in server.client.messages()] == ["agent"]
+
+
 LEAVES = """
 import os, tty
 tty.setraw(0)

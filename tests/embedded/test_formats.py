@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentproxy.embedded.extraction import is_busy, message_text
+from agentproxy.embedded.extraction import box_content, is_busy, message_text
 from agentproxy.embedded.formats import FORMATS, canonical_type
 from agentproxy.embedded.screen import Place, Screen
 
@@ -30,6 +30,26 @@ def test_a_clock_above_does_not_bring_old_text_back() -> None:
 def test_a_wrapped_echo_is_taken_off() -> None:
     """What the user said fills several rows and goes, the answer stays."""
     assert message_text(Place((">",)), ["> one two", "three", "answer", ">"], "one two\nthree", "custom") == "answer"
+
+
+@pytest.mark.parametrize(
+    ("rows", "kind", "content"),
+    [
+        (["words", RULE, "❯ one", "  two", RULE, "  ? for shortcuts"], "claude", "❯onetwo"),
+        (["words", RULE, "❯", RULE], "claude", "❯"),
+        (["› old", "", "• answer", "", "› typed here", "", "  model · ~/work"], "codex", "›typedhere"),
+        (
+            ["answer", "╭" + "─" * 20 + "╮", "│ > typed           │", "╰" + "─" * 20 + "╯", " ~/work"],
+            "gemini",
+            "│>typed│",
+        ),
+        (["> typed"], "custom", None),
+        ([" Do you want to proceed?", " ❯ 1. Yes", "   2. No"], "claude", None),
+    ],
+)
+def test_what_stands_in_an_input_box(rows: list[str], kind: str, content: str | None) -> None:
+    """Only what is inside a drawn box; a prompt and a question have none."""
+    assert box_content([*rows, "", ""], kind) == content
 
 
 def test_a_sign_of_work_is_seen() -> None:

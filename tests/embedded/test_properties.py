@@ -7,6 +7,7 @@ import re
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from twisted.internet.defer import ensureDeferred
 from twisted.internet.task import Clock
 
 from agentproxy.embedded.conversation import Conversation
@@ -103,6 +104,38 @@ def test_every_type_takes_any_reply() -> None:
     for kind in FORMATS:
         conversation = Conversation(kind)
         assert conversation.look(["│ > box", "╰──╯", "────────────────────"]) is None or conversation.messages
+
+
+def busy(session: Session) -> bool:
+    """Say whether a message is refused because the agent is busy."""
+    told: list[str] = []
+    sent = ensureDeferred(session.say("hello"))
+    sent.addErrback(lambda failure: told.append(failure.value.code))
+    return told == ["busy"]
+
+
+def test_what_was_just_drawn_counts() -> None:
+    """A screen that changed a moment ago is not quiet, although nobody has looked at it since."""
+    clock = Clock()
+    session = Session(clock, "custom", 40, 10)
+    clock.pump([0.5] * 10)
+    assert session.status == "stable"
+    session.drawn(b"hello\r\n> ")
+    assert busy(session)
+    session.stop()
+
+
+def test_an_agent_that_has_not_drawn_its_box_is_not_ready() -> None:
+    """A blank screen of a known type is a start, for half a minute; of a program that nobody knows it may be all there is."""
+    clock = Clock()
+    sessions = [Session(clock, kind, 40, 10) for kind in ("claude", "custom")]
+    clock.pump([0.5] * 10)
+    assert [session.status for session in sessions] == ["stable", "stable"]
+    assert [busy(session) for session in sessions] == [True, False]
+    clock.pump([1] * 30)
+    assert not busy(sessions[0])
+    for session in sessions:
+        session.stop()
 
 
 @pytest.mark.parametrize("cut", range(1, 40, 3))

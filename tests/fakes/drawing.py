@@ -71,9 +71,10 @@ def alt():
     converse(answer, greeting="main screen line 1")
 
 
-def box():
-    """Draws a ruled input box with ``❯`` in it below the transcript, as Claude Code does."""
+def box(drops="0"):
+    """Draws a ruled input box with ``❯`` in it below the transcript, as Claude Code does; the first *drops* Enters are lost."""
     begin()
+    left = int(drops)
     transcript = ["hello from box"]
     drawn = 0
 
@@ -89,7 +90,12 @@ def box():
     draw()
     keys = Keys(lambda _piece: None)
     while True:
-        for text in keys.feed(read() or ""):
+        data = read() or ""
+        if left and data == "\r":
+            left -= 1
+            log("dropped")
+            continue
+        for text in keys.feed(data):
             log("entered", text=text)
             if text:
                 log("said", text=f"● reply {text}")

@@ -82,18 +82,27 @@ def until_ready(server: AgentServer, agent: str) -> None:
     shown = {"claude": "for shortcuts", "codex": "Ask Codex to do anything"}[agent]
 
     def ready() -> bool:
-        if server.client.get("/status").json()["status"] != "stable":
-            return False
         with server.client.events("/internal/screen") as events:
-            return shown in events.until(lambda event: event.name == "screen").data["screen"]
+            drawn = shown in events.until(lambda event: event.name == "screen").data["screen"]
+        return drawn and server.client.get("/status").json()["status"] == "stable"
 
     wait_for(f"{agent} to be ready", ready, LONG)
 
 
+def say(server: AgentServer, text: str) -> None:
+    """Say *text*, again when the screen has changed in the moment before."""
+
+    def said() -> bool:
+        reply = server.client.send(text, timeout=LONG)
+        assert reply.status == 200 or b"waiting for user input" in reply.body, reply.body
+        return reply.status == 200
+
+    wait_for("the message to be taken", said, LONG, interval=0.5)
+
+
 def answer(server: AgentServer, agent: str, text: str) -> str:
     """Say *text* and return the agent's message when it is ready again, without the mark and the indentation."""
-    reply = server.client.send(text, timeout=LONG)
-    assert reply.status == 200, reply.body
+    say(server, text)
     until_ready(server, agent)
     said = server.client.messages()
     assert [row["content"] for row in said if row["role"] == "user"][-1] == text
@@ -129,7 +138,7 @@ def test_an_approval_and_an_interrupt(agent: str, height: int, tmp_path: Path) -
     """The question is in the message and there is no prompt; approved by its key the command runs; an interrupt ends a turn."""
     with below("embedded", agent, tmp_path, f"--term-height={height}") as (server, model):
         until_ready(server, agent)
-        assert server.client.send("run echo hi > out.txt").status == 200
+        say(server, "run echo hi > out.txt")
         wait_for("the question", lambda: "1. Yes" in server.client.messages()[-1]["content"], LONG)
         assert server.client.get("/status").json()["prompt"] is False
         assert not (tmp_path / "work" / "out.txt").exists()
@@ -137,7 +146,7 @@ def test_an_approval_and_an_interrupt(agent: str, height: int, tmp_path: Path) -
         wait_for("the file", (tmp_path / "work" / "out.txt").exists, LONG)
         until_ready(server, agent)
         assert "The tool said" in server.client.messages()[-1]["content"]
-        assert server.client.send("slow 60").status == 200
+        say(server, "slow 60")
         wait_for("some words", lambda: "word2" in server.client.messages()[-1]["content"], LONG)
         assert server.client.request("POST", "/interrupt").status == 200
         wait_for("the end of the turn", lambda: INTERRUPTED[agent] in server.client.messages()[-1]["content"], LONG)
