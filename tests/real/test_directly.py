@@ -103,6 +103,7 @@ def say(server: AgentServer, text: str) -> None:
 def answer(server: AgentServer, agent: str, text: str) -> str:
     """Say *text* and return the agent's message when it is ready again, without the mark and the indentation."""
     say(server, text)
+    wait_for("an answer", lambda: server.client.messages()[-1]["role"] == "agent", LONG)
     until_ready(server, agent)
     said = server.client.messages()
     assert [row["content"] for row in said if row["role"] == "user"][-1] == text
