@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from agentproxy.store import journal
+from tests.described import hold_faces
 from tests.waiting import wait_for
 
 # A property is about values, not about time: a busy machine is no reason to fail.
@@ -54,3 +55,12 @@ def processes_of(directory: Path) -> dict[int, str]:
         except OSError:
             continue  # gone, or another user's
     return found
+
+
+@pytest.fixture(autouse=True)
+def answers_as_described(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Fail a test in which a face of ours answers anything that the OpenAPI document does not describe."""
+    faults: list[str] = []
+    hold_faces(monkeypatch, faults)
+    yield faults
+    assert not faults, "\n".join(faults)

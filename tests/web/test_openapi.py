@@ -6,10 +6,15 @@ import re
 from pathlib import Path
 
 from jsonschema import Draft202012Validator
+from treq.testing import StubTreq
+from twisted.web.http import Request
 
+from agentproxy.model.principal import LOCAL, Principal
+from agentproxy.web.answers import answer
 from agentproxy.web.describing import ROUTES
 from agentproxy.web.openapi import document
 from agentproxy.web.reference import all_routes as routes
+from agentproxy.web.routing import Face, route
 from tests.daemon import Daemon
 
 
@@ -46,3 +51,25 @@ def test_the_live_tree_is_what_is_described(tmp_path: Path) -> None:
         assert "//" not in re.sub(r"<!--.*?-->", "", page).replace("://www.w3.org", ""), "the page asks the internet"
     finally:
         daemon.stop()
+
+
+class Wrong:
+    """Answers what the document does not describe."""
+
+    @route("GET", "/user/info", open=True)
+    async def info(self, request: Request, caller: Principal) -> bytes:
+        """Say something else."""
+        return answer(request, {"nobody": "knows this"})
+
+
+def test_an_answer_that_is_not_described_is_found(answers_as_described: list[str]) -> None:
+    """What holds the answers of the suite against the document can fail."""
+
+    async def nobody(_request: Request) -> Principal:
+        return LOCAL
+
+    client = StubTreq(Face([Wrong()], nobody).app.resource())
+    client.get("http://proxy.test/user/info")
+    client.flush()
+    assert len(answers_as_described) == 1
+    assert "username" in answers_as_described.pop()
