@@ -73,7 +73,7 @@ def fences(page: Path) -> Iterator[Fence]:
 
 def commands(page: Path) -> list[Fence]:
     """Return what is run of a page."""
-    return [one for one in fences(page) if one.kind in RUN and one.mark != "not run"]
+    return [one for one in fences(page) if one.kind in RUN and one.mark not in ("not run", "file")]
 
 
 def script(page: Path) -> str:
@@ -154,7 +154,7 @@ def printed(page: Path) -> Iterator[tuple[int, str]]:
     """Yield what each fence should print: its line in the page, and the text."""
     last = 0
     for one in fences(page):
-        if one.kind in RUN and one.mark != "not run":
+        if one.kind in RUN and one.mark not in ("not run", "file"):
             last = one.line
         elif one.mark == "prints":
             yield last, one.text

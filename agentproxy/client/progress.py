@@ -16,10 +16,10 @@ Progress = Callable[[results.Event], None]
 def outcome(session: results.Session) -> results.Session:
     """Return the session of a start that came to its end.
 
-    :raises Refused: it ended before it was ready.
+    :raises Refused: it ended before it could be used.
     """
     ending = session.ending
-    if session.phase != "ended" or ending is None or ending.reason != "failed":
+    if session.phase != "ended" or ending is None or ending.reason == "stopped":
         return session
     facts = msgspec.to_builtins(ending)
     raise Refused(500, "start_failed", ending.message, {**facts, "session_id": session.session_id})
