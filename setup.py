@@ -18,6 +18,7 @@ RUNTIME = [
     "automat>=25.4",
     "cryptography>=44",
     "click>=8.1,<9",
+    "httptools>=0.6.4,<1",
     "joserfc>=1,<2",
     "klein>=24.8,<26",
     "msgspec>=0.19,<1",
@@ -38,7 +39,6 @@ POSTGRESQL = ["psycopg[binary]>=3.2,<4"]
 
 TEST = [
     *POSTGRESQL,
-    "httptools>=0.6.4,<1",
     "hypothesis>=6.100,<7",
     "jsonschema>=4.23,<5",
     "setuptools>=77",

@@ -43,7 +43,7 @@ from agentproxy.features.sessions import Sessions
 from agentproxy.gateway.front import FrontFactory
 from agentproxy.gateway.options import GatewayCounts, GatewayOptions
 from agentproxy.gateway.resource import SessionProxyResource
-from agentproxy.gateway.routes import session_id_of
+from agentproxy.gateway.target import session_id_of
 from agentproxy.model.cors import CorsRules
 from agentproxy.model.environment import clean
 from agentproxy.model.repository import GITHUB, github_host

@@ -23,7 +23,7 @@ from agentproxy.features.permitting import Permits
 from agentproxy.features.routing import Directory
 from agentproxy.features.sharing import Sharing
 from agentproxy.gateway.head import Head
-from agentproxy.gateway.routes import Guarded, Waiting, session_id_of
+from agentproxy.gateway.routes import Guarded, Waiting
 from agentproxy.gateway.rules import wants_websocket
 from agentproxy.model.backend import Backend
 from agentproxy.model.permission import GRANTED, Grant, decide
@@ -39,7 +39,9 @@ SHARED = (b"X-Shared-Session", b"true")
 
 def verb_of(head: Head) -> str:
     """Return the permission that a forwarded request needs."""
-    return "session.read" if head.method in _READS and not wants_websocket(head) else "session.message"
+    if head.method not in _READS:
+        return "session.message"
+    return "session.message" if head.fields.upgrades and wants_websocket(head) else "session.read"
 
 
 def _is_message(head: Head) -> bool:
@@ -141,6 +143,8 @@ class Admission:
         verb = verb_of(head)
         if head.share:
             return self._by_link(who, record, verb, head)
+        if self._permits.lets(who, verb, record):
+            return None
         if self._permits.notes(who, verb, record):
             who = self._gatekeeper.from_address(who, head)
         return self._permits.refusal(who, verb, record)
@@ -205,7 +209,7 @@ class Admission:
 
     def _still_permitted(self, who: Principal, head: Head) -> bool:
         ours = _OURS.match(head.target)
-        session_id = ours[1].decode("ascii") if ours else session_id_of(head.target)
+        session_id = ours[1].decode("ascii") if ours else head.session_id
         record = self._directory.record(session_id) if session_id else None
         if record is None:
             return True

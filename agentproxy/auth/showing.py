@@ -45,7 +45,7 @@ class Asking(Protocol):
     def headers(self) -> Iterable[tuple[bytes, bytes]]:
         """Return names as sent and values, in order."""
 
-    def get(self, name: bytes) -> bytes | None:
+    def get(self, name: bytes, /) -> bytes | None:
         """Return the first value of the header; ``name`` is in lower case."""
 
     @property

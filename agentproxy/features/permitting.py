@@ -75,6 +75,12 @@ class Permits:
         """Return why not, without a note or a count."""
         return permission.refusal(principal, verb, session, self.grants_of(session.id))
 
+    def lets(self, principal: Principal, verb: str, session: Session) -> bool:
+        """Return whether the principal may, and nothing is to be noted or counted: what owners and readers do all day."""
+        if verb not in _SELDOM or (session.owner != principal.user_id and principal.source != "local"):
+            return False
+        return permission.refusal(principal, verb, session, self._grants.get(session.id, ())) is None
+
     def refusal(self, principal: Principal, verb: str, session: Session) -> Refusal | None:
         """Return why the principal may not do *verb* to the session now, None when it may; note it."""
         grants = self.grants_of(session.id)

@@ -15,8 +15,8 @@ from agentproxy.gateway import rules
 from agentproxy.gateway.exchange import Exchange
 from agentproxy.gateway.head import AnswerHead, Head, head_end, parse_request
 from agentproxy.gateway.options import GatewayOptions
-from agentproxy.gateway.routes import session_id_of
 from agentproxy.gateway.site import SiteTurn, too_large
+from agentproxy.gateway.tunnel import Tunnel
 from agentproxy.gateway.wire import Wire
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 DECIDES = 0.5
 """Seconds that a request has to decide whether it is allowed."""
+REPEATED = 2048
+"""Bytes of the longest head that is kept to see whether the next one is the same."""
 LINGER = 5.0
 """Seconds that a client which is refused may go on sending before its connection is reset."""
 LINKS = b"/s/"
@@ -38,8 +40,9 @@ class FrontProtocol(Protocol):
     wire: Wire
     bare = False
     _inbox = b""
-    _turn: Exchange | SiteTurn | None = None
+    _turn: Exchange | Tunnel | SiteTurn | None = None
     _head: Head | None = None
+    _raw = b""
     _stepping = False
     _closing = False
     _came = 0.0
@@ -116,7 +119,13 @@ class FrontProtocol(Protocol):
             self._stepping = False
 
     def _next(self) -> bool:
-        relay, data = self._relay, self._inbox
+        data, last = self._inbox, self._head
+        if last is not None and data == self._raw:  # most clients say the same again and again
+            self._inbox = b""
+            self._came = self._relay.moment
+            self._begin_turn(last.again(), data)
+            return True
+        relay = self._relay
         self._head = None
         if self._peer is None:  # under PROXY protocol it is known only when bytes have come
             self._peer = str(getattr(self.transport.getPeer(), "host", ""))
@@ -135,30 +144,36 @@ class FrontProtocol(Protocol):
             relay.counts.refused += 1
             self.refuse(refusal, True)
             return False
+        self._raw = raw if len(raw) <= REPEATED else b""
         self._head = head
         self._came = relay.moment
         self._begin_turn(head, raw)
         return True
 
     def _begin_turn(self, head: Head, raw: bytes) -> None:
-        session_id = session_id_of(head.target)
         self.bare = head.minor == 0
-        if session_id is None:
-            self._head = head = self._front.follow(head)
-            session_id = session_id_of(head.target)
-        if session_id is None and head.length > self.options.max_own_body:
-            self.refuse(Refusal(BODY_TOO_LARGE, too_large(self.options)), True)
-        elif session_id is None:
-            self._turn = page = SiteTurn(self, self._front.site, head)
-            page.start(raw)
+        if head.session_id is None:
+            self._followed(head, raw)
         elif head.method == b"OPTIONS" and rules.is_preflight(head):
             self._preflight(head)
             return
         else:
-            self._turn = exchange = Exchange(self._relay, self, head, session_id)
+            self._turn = exchange = Exchange(self._relay, self, head, head.session_id)
             exchange.start()
         if self._inbox and self._turn is not None:
             self._feed(self._turn)
+
+    def _followed(self, head: Head, raw: bytes) -> None:
+        """Begin a request whose path names no session: it may be a share link's."""
+        self._head = head = self._front.follow(head)
+        if head.session_id is not None:
+            self._raw = b""  # where a link leads is asked each time
+            self._begin_turn(head, raw)
+        elif head.length > self.options.max_own_body:
+            self.refuse(Refusal(BODY_TOO_LARGE, too_large(self.options)), True)
+        else:
+            self._turn = page = SiteTurn(self, self._front.site, head)
+            page.start(raw)
 
     def _preflight(self, head: Head) -> None:
         headers = self._relay.cors.preflight(head.get(b"origin"))
@@ -166,7 +181,7 @@ class FrontProtocol(Protocol):
         self.wire.send(rules.own_answer(204, headers, b"", False, close))
         self.finish(close)
 
-    def _feed(self, turn: Exchange | SiteTurn) -> None:
+    def _feed(self, turn: Exchange | Tunnel | SiteTurn) -> None:
         if self._inbox and (turn.tunnel or not turn.body.done):
             data, self._inbox = self._inbox, b""
             self._inbox = turn.client_data(data) + self._inbox
@@ -177,10 +192,15 @@ class FrontProtocol(Protocol):
         """See :class:`ClientSide`."""
         head, relay = self._head, self._relay
         assert head is not None
-        raw = rules.answer_for_client(answer, head, relay.cors, close, relay.sent)
+        raw = rules.answer_for_client(answer, head, relay.cors, close)
         self.wire.send(raw + body if body else raw)
-        if answer.status == 101:
-            self.taken_over()
+
+    def switch(self, answer: AnswerHead, data: bytes, tunnel: Tunnel) -> None:
+        """See :class:`ClientSide`."""
+        self._turn = tunnel
+        self.begin(answer, False, data)
+        self.hold(False)
+        self.taken_over()
 
     def taken_over(self) -> None:
         """Pass on what the client sent before the protocol switched."""

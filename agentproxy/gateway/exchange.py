@@ -23,6 +23,7 @@ from agentproxy.gateway.finding import Finding
 from agentproxy.gateway.framing import Body, body_of
 from agentproxy.gateway.head import AnswerHead, Head, HeadError
 from agentproxy.gateway.relay import ClientSide, Relay
+from agentproxy.gateway.tunnel import Tunnel
 from agentproxy.gateway.upstream import AgentConnection
 from agentproxy.model.backend import Backend
 
@@ -30,9 +31,13 @@ IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE", b"TRACE"
 
 
 class Exchange:
-    """See the module; ``session_id`` is the one of ``head.target``.
+    """See the module.
 
-    :ivar tunnel: both sides have left HTTP.
+    What is there says how far it is: ``_finding`` while the agent server is looked for, ``_pending`` while it is connected to,
+    ``_agent`` from then on, ``_body`` once the answer's head has passed, ``over`` at the end. After a switch of protocols a
+    :class:`Tunnel` goes on in its place. (An Automat machine here would cost as much again as everything else it does.)
+
+    :param session_id: the one of ``head.target``.
     :ivar over: nothing more happens.
     :ivar body: where the request's body ends.
     """
@@ -45,13 +50,11 @@ class Exchange:
     _pending: Deferred[object] | None = None
     _held = b""
     _finding: Finding | None = None
-    _begun = False
+    _body: Body | None = None
     _close = False
     _heard = False
     _agent_slow = False
     _client_slow = False
-    _agent_ended = False
-    _client_ended = False
 
     def __init__(self, relay: Relay, client: ClientSide, head: Head, session_id: str) -> None:
         self.session_id = session_id
@@ -108,7 +111,7 @@ class Exchange:
         assert backend is not None
         trusted = relay.options.trusts(head.peer)
         try:
-            raw = rules.request_for_agent(head, self.session_id, backend, relay.credentials, trusted)
+            raw = rules.request_for_agent(head, backend, relay.credentials, trusted)
         except Refusal as refusal:
             self._refuse(refusal)
             return
@@ -143,11 +146,6 @@ class Exchange:
     def client_data(self, data: bytes) -> bytes:
         """Pass on bytes of the client; return those behind the request."""
         self._touched = self._relay.moment
-        if self.tunnel:
-            self._relay.counts.received_bytes += len(data)
-            if self._agent is not None:
-                self._agent.write(data)
-            return b""
         if self.body.done:
             return data
         try:
@@ -167,16 +165,9 @@ class Exchange:
         return rest
 
     def client_ended(self) -> None:
-        """The client sends no more: half of a tunnel is closed, any other request is cancelled."""
-        self._client_ended = True
-        if self.tunnel and self._agent is not None and not self._agent_ended:
-            self._agent.end_writing()
-            return
+        """The client sends no more: its request is cancelled."""
         self._end()
-        if self.tunnel:
-            self._client.finish(True)
-        else:
-            self._client.abort()
+        self._client.abort()
 
     def client_lost(self) -> None:
         """The client is gone: the agent server's connection ends too."""
@@ -210,40 +201,39 @@ class Exchange:
 
     def agent_data(self, data: bytes) -> None:
         """Pass the answer on."""
-        self._heard = True
-        self._relay.counts.sent_bytes += len(data)
-        self._touched = self._relay.moment
-        if self.tunnel:
-            self._client.write(data)
-            return
-        answer = self._answer
+        relay, body = self._relay, self._body
+        self._touched = relay.moment
+        relay.counts.sent_bytes += len(data)
         try:
-            passed = answer.feed(data)
+            if body is None:
+                self._begin(data)
+                return
+            passed, rest = body.take(data)
         except (HeadError, Refusal) as error:
             self._agent_failed(f"its answer is malformed: {error}")
             return
-        if self._begun:
-            if passed:
-                self._client.write(passed)
-        else:
-            self._begin(passed)
-        if answer.done and not self.over:
-            self._complete()
+        if passed:
+            self._client.write(passed)
+        if body.done and not self.over:
+            self._complete(bool(rest))
 
-    def _begin(self, passed: bytes) -> None:
+    def _begin(self, data: bytes) -> None:
         answer = self._answer
+        self._heard = True
+        passed = answer.feed(data)
         if answer.interim is not None:
             self._tell_interim(answer.interim)
             answer.interim = None
-        head = answer.head
+        head, self._body = answer.head, answer.body
         if head is None:
             return
         if head.status == 101:
             self._switch(head, passed)
             return
-        self._begun = True
         self._close = answer.endless or self._upgrade or not self._head.keep_alive or not self.body.done
         self._client.begin(head, self._close, passed)
+        if answer.done and not self.over:
+            self._complete(answer.poisoned)
 
     def _tell_interim(self, heads: list[AnswerHead]) -> None:
         for interim in heads:
@@ -251,21 +241,21 @@ class Exchange:
                 self._client.begin(interim, False, b"")
 
     def _switch(self, head: AnswerHead, data: bytes) -> None:
-        if not self._upgrade:
+        agent = self._agent
+        if not self._upgrade or agent is None:
             self._agent_failed("its answer is malformed: it switched protocols unasked")
             return
-        self.tunnel = self._begun = True
-        self._relay.counts.tunnels += 1
-        self._client.begin(head, False, data)
-        self._client.hold(False)
+        self.over = True
+        self._agent = None
+        self._client.switch(head, data, Tunnel(self._relay, self._client, agent, self.session_id))
 
-    def _complete(self) -> None:
-        answer, agent = self._answer, self._agent
-        assert answer.head is not None
+    def _complete(self, poisoned: bool = False) -> None:
+        head, agent = self._answer.head, self._agent
+        assert head is not None
         self.over = True
         self._agent = None
         if agent is not None:
-            clean = answer.head.keep_alive and self.body.done and not answer.poisoned and not self._upgrade
+            clean = head.keep_alive and self.body.done and not poisoned and not self._upgrade
             if clean and not self._agent_slow:
                 self._relay.pool.give(agent)
             else:
@@ -273,11 +263,7 @@ class Exchange:
         self._client.finish(self._close)
 
     def agent_ended(self) -> None:
-        """The agent server sends no more: half of a tunnel is closed, an answer ends."""
-        self._agent_ended = True
-        if self.tunnel and not self._client_ended:
-            self._client.end_writing()
-            return
+        """The agent server sends no more: its answer ends."""
         agent = self._agent
         self.agent_lost(True)
         if agent is not None:
@@ -292,9 +278,6 @@ class Exchange:
             self._complete()
         elif self._may_retry(agent):
             self._connect(True)
-        elif self.tunnel and (clean or self._client_ended):
-            self._end()
-            self._client.finish(True)
         else:
             self._agent_failed("it closed the connection before its answer was complete")
 
@@ -307,7 +290,7 @@ class Exchange:
 
     def _agent_failed(self, failure: str) -> None:
         self._relay.counts.failed += 1
-        if self._begun:
+        if self._body is not None:
             self._end()
             self._client.abort()
         else:
@@ -316,7 +299,7 @@ class Exchange:
     def _refuse(self, refusal: Refusal) -> None:
         self._end()
         self._relay.counts.refused += 1
-        if self._begun:
+        if self._body is not None:
             self._client.abort()
         else:
             ambiguous = refusal.kind is AMBIGUOUS_REQUEST
@@ -328,13 +311,8 @@ class Exchange:
             return
         self.over = True
         agent, self._agent = self._agent, None
-        if self.tunnel:
-            self._relay.counts.tunnels -= 1
         if agent is not None:
-            if self.tunnel and self._client_ended:
-                agent.close()  # the last bytes of the client are still on their way
-            else:
-                agent.abort()
+            agent.abort()
         pending, self._pending = self._pending, None
         if pending is not None:
             pending.cancel()
@@ -350,11 +328,11 @@ class Exchange:
     @property
     def begun(self) -> bool:
         """Return whether anything of the answer was given to the client."""
-        return self._begun
+        return self._body is not None
 
     def streams(self) -> bool:
         """Return whether it is an event stream under way."""
-        return self._begun and not self.over and self._answer.is_event_stream
+        return self._body is not None and not self.over and self._answer.is_event_stream
 
     def check(self, now: float) -> None:
         """Meet the deadlines, and keep a silent event stream alive; called every second or so."""
@@ -365,7 +343,7 @@ class Exchange:
                 self.cut()
             return
         options, quiet = self._relay.options, now - self._touched
-        if not self._begun:
+        if self._body is None:
             self._check_unanswered(quiet)
         elif self._answer.is_event_stream and not self._client_slow:
             if quiet > options.keepalive:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from agentproxy.gateway.head import CHUNKED, UNTIL_CLOSE, HeadError, check_line
+from agentproxy.gateway.head import CHUNKED, UNTIL_CLOSE, HeadError
 
 MAX_LINE = 4096
 MAX_TRAILERS = 16384
 
 _SIZE_LINE, _PAYLOAD, _END_OF_CHUNK, _TRAILER = range(4)
+_TRAILER_LINE = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t\x20-\x7e\x80-\xff]*")
 _PLAIN_SIZE = re.compile(rb"[0-9A-Fa-f]{1,8}")
 _SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})((?:;[\t \x21-\x7e\x80-\xff]*)?)")
 
@@ -88,8 +89,29 @@ class ChunkedBody:
 
         :raises HeadError: the chunks are malformed; what was whole before the fault is lost with it.
         """
-        if self._whole(data):
-            return data, b""
+        if not self._held and not self._bare:
+            size = len(data)
+            if self._step == _SIZE_LINE:
+                if data[-2:] == b"\r\n" and self._is_one_chunk(data, size):
+                    return data, b""
+            elif self._step == _PAYLOAD and size < self._left:
+                self._left -= size
+                self.tail = data[-4:] if size > 3 else (self.tail + data)[-4:]
+                return data, b""
+        return self._walk(data)
+
+    def _is_one_chunk(self, data: bytes, size: int) -> bool:
+        """Return whether ``data`` is exactly one chunk, as most events are: it passes unread but for its size."""
+        line = data.find(b"\r\n", 0, 12)
+        if line < 1 or _PLAIN_SIZE.fullmatch(data, 0, line) is None:
+            return False
+        length = int(data[:line], 16)
+        if size != line + length + 4 or length < 4:
+            return False
+        self.tail = data[-6:-2]
+        return True
+
+    def _walk(self, data: bytes) -> tuple[bytes, bytes]:
         if self._held:
             data, self._held = self._held + data, b""
         at, payload = 0, list[bytes]()
@@ -101,28 +123,6 @@ class ChunkedBody:
             at = then
         passed = b"".join(payload) if self._bare else data[:at]
         return passed, data[at:] if self.done else b""
-
-    def _whole(self, data: bytes) -> bool:
-        """Return whether ``data`` can pass as it is: it lies within a chunk, or it is one whole chunk."""
-        if self._bare or self._held:
-            return False
-        size = len(data)
-        if self._step == _PAYLOAD:
-            if size >= self._left:
-                return False
-            self._left -= size
-            self.tail = data[-4:] if size > 3 else (self.tail + data)[-4:]
-            return True
-        if self._step != _SIZE_LINE:
-            return False
-        line = data.find(b"\r\n", 0, 12)
-        if line < 1 or _PLAIN_SIZE.fullmatch(data, 0, line) is None:
-            return False
-        length = int(data[:line], 16)
-        if size != line + length + 4 or length < 4 or data[-2:] != b"\r\n":
-            return False
-        self.tail = data[-6:-2]
-        return True
 
     def _line(self, data: bytes, at: int) -> int:
         """Return where the line that begins at ``at`` has its CR LF, -1 when it is not complete."""
@@ -169,7 +169,8 @@ class ChunkedBody:
         if end < 0:
             return -1
         if end > at:
-            check_line(data[at:end])
+            if _TRAILER_LINE.fullmatch(data, at, end) is None:
+                raise HeadError("a trailer is malformed")
             self._trailers += end - at
             if self._trailers > MAX_TRAILERS:
                 raise HeadError("too many trailers")

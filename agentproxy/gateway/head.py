@@ -1,16 +1,23 @@
 """Heads of HTTP/1 messages: bytes in, values out, strict where two readers could disagree.
 
-Everything ambiguous is a refusal before a byte is passed on: bare CR or LF, NUL, folded lines, white space before the
-colon, Content-Length with Transfer-Encoding, lengths that are doubled, signed or spaced, codings other than ``chunked``,
-``Host`` missing, doubled or malformed. The rules are those of RFC 9112, read without its leniencies.
+Header fields are parsed by httptools (llhttp), which is given one whole head at a time and no byte of a body, so that it decides
+neither where a message ends nor what an upgrade is. What it leaves open is decided here: the request line, ``Host`` missing,
+doubled or malformed, codings other than ``chunked``, lengths, sizes. Everything ambiguous is a refusal before a byte is
+passed on. The rules are those of RFC 9112, read without its leniencies.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser, HttpResponseParser
+
 from agentproxy.errors import AMBIGUOUS_REQUEST, HEAD_TOO_LARGE, Refusal
+from agentproxy.gateway.remembering import Memory
+from agentproxy.gateway.target import session_id_of
+from agentproxy.model.backend import Backend
 from agentproxy.model.request_id import request_id
 
 Headers = list[tuple[bytes, bytes]]
@@ -18,12 +25,8 @@ Headers = list[tuple[bytes, bytes]]
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
 _REQUEST_LINE = re.compile(rb"(" + _TOKEN + rb"+) ([\x21-\x22\x24-\x7e]+) HTTP/1\.([01])")
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: ([\t \x21-\x7e\x80-\xff]*))?")
-_BLOCK = re.compile(rb"(?:" + _TOKEN + rb"++:[\t\x20-\x7e\x80-\xff]*+\r\n)*+")
-_FIELD = re.compile(rb"([^:]+):[ \t]*([^\r]*)\r\n")  # only for what _BLOCK has accepted
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 _HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._~\-]+)(?::[0-9]{1,5})?")
-_REMEMBERED, _SEEN = 512, 4096
-_REMEMBERED_BYTES = 2048
 
 CHUNKED = -1
 UNTIL_CLOSE = -2
@@ -37,55 +40,46 @@ class Fields:
     """The header fields of one message: read once, shared by all messages that repeat them, never changed.
 
     :ivar pairs: (name as sent, value without surrounding white space) in order.
-    :ivar block: the lines as they came, "" when they were made and not read.
+    :ivar named: lower-case name to value, the last one when a name is repeated.
+    :ivar repeated: a name occurs more than once.
+    :ivar first: returns the first value of the header called so (lower case), or None.
     :ivar framing: :data:`CHUNKED`, bytes of body, or None when the fields do not say.
     :ivar closes: the sender ends the connection after this message.
+    :ivar upgrades: an upgrade is asked for, whatever kind.
     :ivar passed: for the gateway's rules to remember what they pass on of these fields; not of interest to others.
     :ivar shown: for whoever tells callers apart to remember which secrets stand in these fields.
     """
 
-    __slots__ = ("_last", "_repeated", "block", "closes", "framing", "pairs", "passed", "shown")
+    __slots__ = ("_values", "closes", "first", "framing", "named", "pairs", "passed", "repeated", "shown", "upgrades")
 
-    def __init__(self, pairs: Headers, block: bytes = b"") -> None:
+    def __init__(self, pairs: Headers) -> None:
         self.pairs = pairs
-        self.block = block
-        self._last = last = {name.lower(): value for name, value in pairs}
-        self._repeated = _grouped(pairs) if len(last) != len(pairs) else None
+        self.named = named = {name.lower(): value for name, value in pairs}
+        self.repeated = len(named) != len(pairs)
+        self.first: Callable[[bytes], bytes | None] = named.get
+        self._values: dict[bytes, list[bytes]] = {}
+        if self.repeated:
+            for name, value in pairs:
+                self._values.setdefault(name.lower(), []).append(value)
+            self.first = {name: values[0] for name, values in self._values.items()}.get
         self.framing = None
-        if b"content-length" in last or b"transfer-encoding" in last:
+        if b"content-length" in named or b"transfer-encoding" in named:
             self.framing = _framing(self.values(b"content-length"), self.values(b"transfer-encoding"))
-        self.closes = b"connection" in last and b"close" in self.tokens(b"connection")
+        self.closes = b"connection" in named and b"close" in self.tokens(b"connection")
+        self.upgrades = b"upgrade" in named
         self.passed: tuple[object, bytes] | None = None
         self.shown: Any = None
 
-    def __contains__(self, name: bytes) -> bool:
-        """Return whether there is a header called ``name`` (lower case)."""
-        return name in self._last
-
     def values(self, name: bytes) -> list[bytes]:
         """Return every value of the header called ``name`` (lower case)."""
-        if self._repeated is not None:
-            return self._repeated.get(name, [])
-        value = self._last.get(name)
+        if self.repeated:
+            return self._values.get(name, [])
+        value = self.named.get(name)
         return [] if value is None else [value]
-
-    def first(self, name: bytes) -> bytes | None:
-        """Return the first value of the header called ``name`` (lower case), or None."""
-        if self._repeated is None:
-            return self._last.get(name)
-        found = self._repeated.get(name)
-        return found[0] if found else None
 
     def tokens(self, name: bytes) -> set[bytes]:
         """Return the members of a comma list, in lower case, over all headers of that name."""
         return {part.strip(b" \t").lower() for value in self.values(name) for part in value.split(b",")} - {b""}
-
-
-def _grouped(pairs: Headers) -> dict[bytes, list[bytes]]:
-    grouped: dict[bytes, list[bytes]] = {}
-    for name, value in pairs:
-        grouped.setdefault(name.lower(), []).append(value)
-    return grouped
 
 
 class Head:
@@ -93,18 +87,34 @@ class Head:
 
     :ivar method: as sent, case counts.
     :ivar target: origin form (``/path?query``) or ``*``, byte for byte as sent; absolute form of the own host is cut.
-    :ivar headers: (name as sent, value without surrounding white space) in order.
+    :ivar session_id: the session whose path ``target`` names, None when it is nobody's.
+    :ivar fields: the headers.
+    :ivar get: returns the first value of a header (lower case), or None.
     :ivar minor: 0 or 1, of HTTP/1.x.
     :ivar peer: address of the client, "" for a UNIX socket.
     :ivar secure: the client speaks TLS to us.
     :ivar length: bytes of body, 0 for none, or :data:`CHUNKED`.
-    :ivar share: token of the share link that led here, "" without one.
-    :ivar fields: the headers once more, by name.
     :ivar share: token of the share link that the request came by, whose session stands in ``target``; else empty.
+    :ivar keep_alive: the client wants to send another request.
+    :ivar sent: for the gateway's rules to remember what an agent server is sent for it; not of interest to others.
     """
 
     # Not a frozen dataclass: making one would cost more than the rest of the parser.
-    __slots__ = ("_id", "fields", "length", "method", "minor", "peer", "secure", "share", "target")
+    __slots__ = (
+        "_id",
+        "fields",
+        "get",
+        "keep_alive",
+        "length",
+        "method",
+        "minor",
+        "peer",
+        "secure",
+        "sent",
+        "session_id",
+        "share",
+        "target",
+    )
 
     def __init__(
         self,
@@ -121,21 +131,20 @@ class Head:
         self.share = share
         self.method = method
         self.target = target
-        self.fields = headers if isinstance(headers, Fields) else Fields(headers)
+        self.session_id = session_id_of(target)
+        self.fields = fields = headers if isinstance(headers, Fields) else Fields(headers)
+        self.get = fields.first
         self.minor = minor
         self.peer = peer
         self.secure = secure
         self.length = length
-        self.share = share
+        self.keep_alive = minor == 1 and not fields.closes
+        self.sent: tuple[Backend, bytes] | None = None
 
     @property
     def headers(self) -> Headers:
         """Return the headers in order."""
         return self.fields.pairs
-
-    def get(self, name: bytes) -> bytes | None:
-        """Return the first value of the header; ``name`` is in lower case."""
-        return self.fields.first(name)
 
     @property
     def id(self) -> bytes:
@@ -144,28 +153,33 @@ class Head:
             self._id = request_id(self.fields.first(b"x-request-id"))
         return self._id
 
-    @property
-    def keep_alive(self) -> bool:
-        """Return whether the client wants to send another request."""
-        return self.minor == 1 and not self.fields.closes
+    def again(self) -> Head:
+        """Return the head of the next request of the same connection that came byte for byte the same."""
+        self._id = None
+        return self
 
 
 class AnswerHead:
     """The head of an agent server's answer: see :class:`Head`; ``length`` may be :data:`UNTIL_CLOSE`.
 
-    It may be shared by answers whose heads are equal. ``keep_alive``: the connection can serve another request afterwards.
+    It may be shared by answers whose heads are equal.
+
+    :ivar keep_alive: the connection can serve another request afterwards.
+    :ivar is_event_stream: it is server-sent events, so that comments may be put between them.
+    :ivar sent: for the gateway's rules to remember what a client is sent for it; not of interest to others.
     """
 
-    __slots__ = ("fields", "keep_alive", "length", "minor", "raw", "reason", "status")
+    __slots__ = ("fields", "is_event_stream", "keep_alive", "length", "minor", "reason", "sent", "status")
 
-    def __init__(self, status: int, reason: bytes, fields: Fields, minor: int, length: int, raw: bytes = b"") -> None:
+    def __init__(self, status: int, reason: bytes, fields: Fields, minor: int, length: int) -> None:
         self.status = status
         self.reason = reason
         self.fields = fields
         self.minor = minor
         self.length = length
-        self.raw = raw
         self.keep_alive = minor == 1 and length != UNTIL_CLOSE and not fields.closes
+        self.is_event_stream = length < 0 and _says_events(fields)
+        self.sent: tuple[object, bytes] | None = None
 
     @property
     def headers(self) -> Headers:
@@ -173,33 +187,13 @@ class AnswerHead:
         return self.fields.pairs
 
 
-class Memory:
-    """What was made of the latest heads, for those that come again; bounded, and forgotten as a whole when full.
-
-    Clients and agent servers repeat their heads. Only what is seen a second time is kept, so that heads which all differ
-    cost next to nothing here, and a long head is not kept at all.
-    """
-
-    __slots__ = ("_made", "_seen", "get")
-
-    def __init__(self) -> None:
-        self._made: dict[Any, Any] = {}
-        self._seen: set[int] = set()
-        self.get = self._made.get
-
-    def keep(self, key: Any, size: int, made: Any) -> None:
-        """Remember ``made`` of a head of ``size`` bytes, if this is not the first time."""
-        if size > _REMEMBERED_BYTES:
-            return
-        mark = hash(key)
-        if mark in self._seen:
-            if len(self._made) >= _REMEMBERED:
-                self._made.clear()
-            self._made[key] = made
-        else:
-            if len(self._seen) >= _SEEN:
-                self._seen.clear()
-            self._seen.add(mark)
+def _says_events(fields: Fields) -> bool:
+    kinds = fields.values(b"content-type")
+    return (
+        len(kinds) == 1
+        and kinds[0].partition(b";")[0].strip().lower() == b"text/event-stream"
+        and b"content-encoding" not in fields.named
+    )
 
 
 def head_end(data: bytes, limit: int) -> int:
@@ -212,19 +206,9 @@ def head_end(data: bytes, limit: int) -> int:
         return end + 4  # what else is wrong with a complete head its grammar finds
     if (end if end >= 0 else len(data)) > limit:
         raise Refusal(HEAD_TOO_LARGE, f"the head is longer than {limit} bytes")
-    seen = data[: end if end >= 0 else len(data)]
-    if seen.count(b"\n") != seen.count(b"\r\n") or b"\0" in seen:
+    if data.count(b"\n") != data.count(b"\r\n") or b"\0" in data:
         raise Refusal(AMBIGUOUS_REQUEST, "a line ends without CR LF, or the head has a NUL")
-    return end + 4 if end >= 0 else -1
-
-
-def check_line(line: bytes) -> None:
-    """Check one header or trailer line, without its end.
-
-    :raises HeadError: it is malformed.
-    """
-    if _BLOCK.fullmatch(line + b"\r\n") is None:
-        raise HeadError("a header line is malformed")
+    return -1
 
 
 def _framing(lengths: list[bytes], codings: list[bytes]) -> int | None:
@@ -239,15 +223,39 @@ def _framing(lengths: list[bytes], codings: list[bytes]) -> int | None:
     return int(lengths[0])
 
 
-def _fields(block: bytes, max_headers: int) -> Fields:
-    if _BLOCK.fullmatch(block) is None:
-        raise HeadError("a header line is malformed")
-    pairs = _FIELD.findall(block)
+class _Ear:
+    """What the parser tells its fields to."""
+
+    __slots__ = ("on_header",)
+
+
+def _parse(kind: Any, raw: bytes, on_header: Callable[[bytes, bytes], object]) -> None:
+    ear = _Ear()
+    ear.on_header = on_header  # type: ignore[attr-defined]
+    try:
+        kind(ear).feed_data(raw)
+    except HttpParserUpgrade:
+        pass  # whether a protocol is switched is not decided here
+    except HttpParserError as error:
+        raise HeadError(f"the head is malformed: {error}") from None
+
+
+def _fields(kind: Any, raw: bytes, block: bytes, max_headers: int) -> Fields:
+    """Return the fields of the head ``raw``, whose lines after the first are ``block``."""
+    count = block.count(b"\r\n")
+    if count > max_headers:
+        raise Refusal(HEAD_TOO_LARGE, f"more than {max_headers} header fields")
+    seen: dict[bytes, bytes] = {}
+    _parse(kind, raw, seen.__setitem__)
+    pairs = list(seen.items())
+    if len(pairs) != count:
+        pairs = []
+        _parse(kind, raw, lambda name, value: pairs.append((name, value)))
+        if len(pairs) != count:
+            raise HeadError("a header line is malformed")
     if b" \r\n" in block or b"\t\r\n" in block:
         pairs = [(name, value.rstrip(b" \t")) for name, value in pairs]
-    if len(pairs) > max_headers:
-        raise Refusal(HEAD_TOO_LARGE, f"more than {max_headers} header fields")
-    return Fields(pairs, block)
+    return Fields(pairs)
 
 
 def _check_host(fields: Fields, minor: int) -> None:
@@ -259,7 +267,7 @@ def _check_host(fields: Fields, minor: int) -> None:
 
 
 def _origin_form(target: bytes, host: bytes | None) -> bytes:
-    if target.startswith(b"/") or target == b"*":
+    if target == b"*":
         return target
     match = re.fullmatch(rb"https?://([^/?]*)(/.*)?", target, re.IGNORECASE)
     if match is None or host is None or match[1].lower() != host.lower():
@@ -280,17 +288,20 @@ def parse_request(
     if match is None:
         raise Refusal(AMBIGUOUS_REQUEST, "the request line is malformed")
     method, target, version = match.groups()
+    if method == b"CONNECT":
+        raise Refusal(AMBIGUOUS_REQUEST, "CONNECT asks for a tunnel, and there is none")
     minor = 1 if version == b"1" else 0
     block = raw[line + 2 : -2]
+    key = (method, block)
     try:
-        fields = memory.get(block) if memory is not None and minor else None
+        fields = memory.get(key) if memory is not None and minor else None
         if fields is None:
-            fields = _fields(block, max_headers)
+            fields = _fields(HttpRequestParser, raw, block, max_headers)
             _check_host(fields, minor)
             if fields.framing == CHUNKED and not minor:
                 raise HeadError("Transfer-Encoding must be exactly chunked, in HTTP/1.1")
             if memory is not None and minor:
-                memory.keep(block, len(block), fields)
+                memory.keep(key, len(block), fields)
         if target[0] != 47:
             target = _origin_form(target, fields.first(b"host"))
     except HeadError as error:
@@ -309,7 +320,8 @@ def parse_answer(raw: bytes, method: bytes, max_headers: int) -> AnswerHead:
         raise HeadError("the status line is malformed")
     status, minor = int(match[2]), int(match[1])
     try:
-        fields = _fields(raw[line + 2 : -2], max_headers)
+        block = raw[line + 2 : -2]
+        fields = _fields(HttpResponseParser, b"HTTP/1.1 200 OK\r\n%s\r\n" % block, block, max_headers)
     except Refusal as refusal:
         raise HeadError(refusal.details) from None
     length = fields.framing
@@ -319,4 +331,4 @@ def parse_answer(raw: bytes, method: bytes, max_headers: int) -> AnswerHead:
         length = 0
     elif length is None:
         length = UNTIL_CLOSE
-    return AnswerHead(status, match[3] or b"", fields, minor, length, raw)
+    return AnswerHead(status, match[3] or b"", fields, minor, length)

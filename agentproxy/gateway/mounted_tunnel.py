@@ -9,7 +9,7 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from agentproxy.gateway.exchange import Exchange
+from agentproxy.gateway.tunnel import Tunnel
 from agentproxy.gateway.wire import Wire
 
 
@@ -20,8 +20,8 @@ class MountedTunnel(Protocol):
     :param ended: called once when the connection is gone.
     """
 
-    def __init__(self, exchange: Exchange, ended: Any) -> None:
-        self._exchange = exchange
+    def __init__(self, tunnel: Tunnel, ended: Any) -> None:
+        self._tunnel = tunnel
         self._ended = ended
         self._held = False
         self._wire: Any = None
@@ -46,19 +46,19 @@ class MountedTunnel(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         """Pass bytes to the agent server."""
-        self._exchange.client_data(data)
+        self._tunnel.client_data(data)
 
     def readConnectionLost(self) -> None:
         """The client sends no more."""
-        self._exchange.client_ended()
+        self._tunnel.client_ended()
 
     def writeConnectionLost(self) -> None:
         """Our side is shut; nothing to do."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: ARG002
-        """Tell the exchange and whoever made this."""
+        """Tell the tunnel and whoever made this."""
         self._wire.lost()
-        self._exchange.client_lost()
+        self._tunnel.client_lost()
         self._ended()
 
     def send(self, data: bytes) -> None:
@@ -86,8 +86,8 @@ class MountedTunnel(Protocol):
 
     def wire_full(self) -> None:
         """The client reads slowly."""
-        self._exchange.client_full()
+        self._tunnel.client_full()
 
     def wire_drained(self) -> None:
         """The client has caught up."""
-        self._exchange.client_drained()
+        self._tunnel.client_drained()

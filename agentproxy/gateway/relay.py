@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 from typing import Protocol as Shape
 
 from twisted.internet.interfaces import IReactorTime
 
 from agentproxy.errors import Refusal
 from agentproxy.gateway import rules
-from agentproxy.gateway.head import AnswerHead, Memory
+from agentproxy.gateway.head import AnswerHead
 from agentproxy.gateway.options import GatewayCounts, GatewayOptions
+from agentproxy.gateway.remembering import Memory
 from agentproxy.gateway.routes import SessionDirectory
 from agentproxy.gateway.upstream import AgentPool
 from agentproxy.model.cors import CorsRules
+
+if TYPE_CHECKING:
+    from agentproxy.gateway.tunnel import Tunnel
 
 SWEEP = 1.0
 """Seconds between two looks at the deadlines."""
@@ -37,7 +42,6 @@ class Relay:
     moment: float = 0.0
     requests: Memory = field(default_factory=Memory)
     answers: Memory = field(default_factory=Memory)
-    sent: Memory = field(default_factory=Memory)
 
     def __post_init__(self) -> None:
         """Set the moment."""
@@ -58,6 +62,9 @@ class ClientSide(Shape):
 
     def begin(self, answer: AnswerHead, close: bool, body: bytes) -> None:
         """Send a head and what has come of its body; called for interim answers too."""
+
+    def switch(self, answer: AnswerHead, data: bytes, tunnel: Tunnel) -> None:
+        """Send the head of a switch of protocols and what came behind it; the tunnel has the connection from now on."""
 
     def write(self, data: bytes) -> None:
         """Send bytes of the body, or of the tunnel."""

@@ -20,7 +20,8 @@ from agentproxy.gateway.exchange import Exchange
 from agentproxy.gateway.head import AnswerHead, Head, parse_request
 from agentproxy.gateway.mounted_tunnel import MountedTunnel
 from agentproxy.gateway.relay import Relay
-from agentproxy.gateway.routes import session_id_of
+from agentproxy.gateway.target import session_id_of
+from agentproxy.gateway.tunnel import Tunnel
 
 _UNSENT = frozenset({b"transfer-encoding", b"connection"})
 _REFRAMED = frozenset({b"transfer-encoding", b"content-length", b"expect"})
@@ -44,8 +45,7 @@ class SessionProxyResource(ReverseProxyResource):
         body = request.content.read()
         try:
             head = _head_of(request, body, self._relay)
-            session_id = session_id_of(head.target)
-            if session_id is None:
+            if head.session_id is None:
                 raise Refusal(NOT_FOUND)
         except Refusal as refusal:
             side.refuse(refusal, True)
@@ -54,7 +54,7 @@ class SessionProxyResource(ReverseProxyResource):
         if rules.is_preflight(head):
             side.preflight()
         else:
-            side.run(session_id, body)
+            side.run(head.session_id, body)
         return NOT_DONE_YET
 
 
@@ -87,28 +87,33 @@ class _RequestSide:
         self._relay = relay
         self._request = request
         self._gone = False
-        self._exchange: Exchange | None = None
+        self._turn: Exchange | Tunnel | None = None
         self._deadlines: LoopingCall | None = None
         self._tunnel: MountedTunnel | None = None
 
     def run(self, session_id: str, body: bytes) -> None:
         assert self.head is not None
         self._relay.tick()
-        self._exchange = exchange = Exchange(self._relay, self, self.head, session_id)
+        self._turn = exchange = Exchange(self._relay, self, self.head, session_id)
         self._request.notifyFinish().addBoth(self._finished)
         self._request.registerProducer(self, True)
-        self._deadlines = loop = LoopingCall(lambda: exchange.check(self._relay.tick()))
+        self._deadlines = loop = LoopingCall(self._meet_deadlines)
         loop.clock = self._relay.reactor
         loop.start(1.0, now=False).addErrback(lambda failure: exchange.log.failure("Deadlines stopped", failure))
         exchange.start()
         if body and not exchange.over:
             exchange.client_data(body)
 
+    def _meet_deadlines(self) -> None:
+        now = self._relay.tick()
+        if self._turn is not None:
+            self._turn.check(now)
+
     def _finished(self, _result: object) -> None:
         self._gone = True
         self._stop_deadlines()
-        if self._exchange is not None:
-            self._exchange.client_lost()
+        if self._turn is not None:
+            self._turn.client_lost()
 
     def _stop_deadlines(self) -> None:
         if self._deadlines is not None and self._deadlines.running:
@@ -132,19 +137,19 @@ class _RequestSide:
     def begin(self, answer: AnswerHead, close: bool, body: bytes) -> None:
         assert self.head is not None
         raw = rules.answer_for_client(answer, self.head, self._relay.cors, close)
-        if answer.status == 101:
-            self._take_over(raw + body)
-        elif answer.status >= 200:
+        if answer.status >= 200:
             self._say_close(close)
             self._send_head(raw)
             self.write(body)
 
-    def _take_over(self, data: bytes) -> None:
-        assert self._exchange is not None
+    def switch(self, answer: AnswerHead, data: bytes, tunnel: Tunnel) -> None:
+        assert self.head is not None
+        raw = rules.answer_for_client(answer, self.head, self._relay.cors, False)
         self._request.unregisterProducer()
-        self._tunnel = tunnel = MountedTunnel(self._exchange, self._stop_deadlines)
-        tunnel.take(self._request)
-        tunnel.send(data)
+        self._turn = tunnel
+        self._tunnel = mounted = MountedTunnel(tunnel, self._stop_deadlines)
+        mounted.take(self._request)
+        mounted.send(raw + data)
 
     def _say_close(self, close: bool) -> None:
         """Let twisted.web read no further request: what comes behind a refused upgrade is none."""
@@ -161,7 +166,7 @@ class _RequestSide:
         if self._tunnel is not None:
             self._tunnel.close()
         elif not self._gone:
-            if self._exchange is not None:
+            if self._turn is not None:
                 self._request.unregisterProducer()
             self._request.finish()
 
@@ -194,12 +199,12 @@ class _RequestSide:
             self.abort()
 
     def pauseProducing(self) -> None:
-        if self._exchange is not None:
-            self._exchange.client_full()
+        if self._turn is not None:
+            self._turn.client_full()
 
     def resumeProducing(self) -> None:
-        if self._exchange is not None:
-            self._exchange.client_drained()
+        if self._turn is not None:
+            self._turn.client_drained()
 
     def stopProducing(self) -> None:
         """Nothing: notifyFinish says that the client is gone."""

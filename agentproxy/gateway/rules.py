@@ -5,15 +5,15 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from http import HTTPStatus
 
 from agentproxy.errors import AMBIGUOUS_REQUEST, FORBIDDEN, Refusal
-from agentproxy.gateway.head import CHUNKED, AnswerHead, Fields, Head, Headers, Memory
+from agentproxy.gateway.head import CHUNKED, AnswerHead, Fields, Head, Headers
 from agentproxy.gateway.origin import OUR_COOKIES, SANDBOX, WHOLE_ORIGIN, is_page
-from agentproxy.gateway.routes import agent_target
+from agentproxy.gateway.target import agent_target
 from agentproxy.model.backend import DOOR_HEADER, Backend
 from agentproxy.model.cors import CorsRules
 from agentproxy.model.request_id import HEADER, request_id
@@ -25,20 +25,10 @@ HOP_BY_HOP = frozenset(
 FORWARDED = frozenset(
     b"forwarded x-real-ip x-forwarded-for x-forwarded-proto x-forwarded-host x-forwarded-prefix x-forwarded-port".split()
 )
-_PLAIN_CONNECTION = frozenset({b"keep-alive", b"close"})
 _DOOR = DOOR_HEADER.lower().encode("ascii")
 _ID = HEADER.lower()
-_NEVER_NAMED = frozenset({b"host", b"cookie", b"content-type"})
-
-
-def _lines_of(names: Iterable[bytes], more: bytes = b"") -> re.Pattern[bytes]:
-    """Return the pattern of whole header lines with one of the names, for blocks whose grammar has been checked."""
-    wanted = b"|".join([re.escape(name) for name in sorted(names)])
-    return re.compile(rb"^(?:" + wanted + more + rb"):[^\r]*\r\n", re.IGNORECASE | re.MULTILINE)
-
-
 _NEVER_ANSWERED = HOP_BY_HOP | WHOLE_ORIGIN | {_DOOR, _ID}
-_NOT_ANSWERED = _lines_of(_NEVER_ANSWERED, rb"|access-control-[^:]*")
+_NEVER_NAMED = frozenset({b"host", b"cookie", b"content-type"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +42,11 @@ class CredentialRules:
     headers: frozenset[bytes] = frozenset({b"x-api-key"})
     cookies: frozenset[bytes] = frozenset({b"agentproxy_session"})
     dropped: frozenset[bytes] = field(init=False, repr=False)
-    removed: re.Pattern[bytes] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Derive every name that is not passed on, and the pattern of their lines."""
+        """Derive every name that is not passed on."""
         dropped = HOP_BY_HOP | FORWARDED | self.headers | {b"host", b"authorization", _DOOR, _ID}
         object.__setattr__(self, "dropped", dropped)
-        object.__setattr__(self, "removed", _lines_of(dropped))
 
     def strip_cookies(self, value: bytes) -> bytes:
         """Return the ``Cookie`` value without our cookies, empty when nothing is left."""
@@ -68,14 +56,14 @@ class CredentialRules:
 
 def expects(head: Head) -> bool:
     """Return whether the client waits for a word before it sends the body."""
-    return any(name.lower() == b"expect" for name, _value in head.headers)
+    return b"expect" in head.fields.named
 
 
 def wants_websocket(head: Head) -> bool:
     """Return whether the request asks for a WebSocket; any other upgrade is ignored and its headers dropped."""
     fields = head.fields
     return (
-        b"upgrade" in fields
+        fields.upgrades
         and head.method == b"GET"
         and head.minor == 1
         and fields.tokens(b"upgrade") == {b"websocket"}
@@ -110,37 +98,51 @@ def is_preflight(head: Head) -> bool:
     )
 
 
-def _forwarded(head: Head, session_id: str, trusted: bool) -> bytes:
-    def told(name: bytes) -> bytes:
-        return b", ".join(head.fields.values(name)) if trusted else b""
+def _forwarded(head: Head, trusted: bool) -> bytes:
+    prefix = f"/{head.session_id}"  # also for a share link, whose token is nothing for an agent server
+    host = head.fields.first(b"host")
+    if not trusted:
+        return _forwarded_lines(head.peer.encode("ascii", "replace"), host, head.secure, prefix)
 
-    peer = head.peer.encode("ascii", "replace")
-    chain = told(b"x-forwarded-for")
+    def told(name: bytes) -> bytes:
+        return b", ".join(head.fields.values(name))
+
+    peer, chain = head.peer.encode("ascii", "replace"), told(b"x-forwarded-for")
     known = chain + b", " + peer if chain and peer else chain or peer
-    host = told(b"x-forwarded-host") or head.fields.first(b"host")
-    prefix = f"/{session_id}"  # also for a share link, whose token is nothing for an agent server
-    return b"%s%sX-Forwarded-Proto: %s\r\nX-Forwarded-Prefix: %s%s\r\n" % (
+    prefix = (told(b"x-forwarded-prefix").rstrip(b"/")).decode("latin-1") + prefix
+    return _forwarded_lines(known, told(b"x-forwarded-host") or host, head.secure, prefix, told(b"x-forwarded-proto"))
+
+
+@lru_cache(maxsize=1024)
+def _forwarded_lines(known: bytes, host: bytes | None, secure: bool, prefix: str, scheme: bytes = b"") -> bytes:
+    return b"%s%sX-Forwarded-Proto: %s\r\nX-Forwarded-Prefix: %s\r\n" % (
         b"X-Forwarded-For: %s\r\n" % known if known else b"",
         b"X-Forwarded-Host: %s\r\n" % host if host else b"",
-        told(b"x-forwarded-proto") or (b"https" if head.secure else b"http"),
-        told(b"x-forwarded-prefix").rstrip(b"/"),
-        prefix.encode(),
+        scheme or (b"https" if secure else b"http"),
+        prefix.encode("latin-1"),
     )
 
 
-def _names_nothing(fields: Fields) -> bool:
-    """Return whether ``Connection`` names no header to remove."""
-    return b"connection" not in fields or fields.tokens(b"connection") <= _PLAIN_CONNECTION
-
-
-def _passed(head: Head, credentials: CredentialRules, upgrade: bool) -> bytes:
+def _passed(head: Head, credentials: CredentialRules) -> bytes:
     """Return the lines of a request that go on to the agent server."""
     fields = head.fields
-    if fields.block and not upgrade and b"cookie" not in fields and _names_nothing(fields):
-        return credentials.removed.sub(b"", fields.block) + _framing(fields)
-    dropped = credentials.dropped
-    if b"connection" in fields:
+    # What an upgrade passes on depends on the method too, so that only the rest is remembered.
+    if fields.upgrades:
+        return _lines_passed(head, credentials)
+    if fields.passed is None or fields.passed[0] is not credentials:
+        fields.passed = (credentials, _lines_passed(head, credentials))
+    return fields.passed[1]
+
+
+def _lines_passed(head: Head, credentials: CredentialRules) -> bytes:
+    fields, dropped = head.fields, credentials.dropped
+    named = fields.named
+    if not (fields.repeated or fields.upgrades or b"cookie" in named or b"connection" in named):
+        kept = [b"%s: %s\r\n" % pair for low, pair in zip(named, fields.pairs, strict=True) if low not in dropped]
+        return b"".join(kept) + _framing(fields)
+    if b"connection" in named:
         dropped |= fields.tokens(b"connection") - _NEVER_NAMED
+    upgrade = wants_websocket(head)
     lines = []
     for name, value in fields.pairs:
         low = name.lower()
@@ -165,80 +167,46 @@ def _framing(fields: Fields) -> bytes:
     )
 
 
-def request_for_agent(
-    head: Head, session_id: str, backend: Backend, credentials: CredentialRules, trusted: bool
-) -> bytes:
+def request_for_agent(head: Head, backend: Backend, credentials: CredentialRules, trusted: bool) -> bytes:
     """Return the head that the agent server gets.
 
+    :param credentials: always the same ones for one ``head``, and so is ``trusted``: the peer's word about itself counts.
     :raises Refusal: AMBIGUOUS_REQUEST when the path leaves its session.
     """
-    fields = head.fields
-    # What an upgrade passes on depends on the method too, so that only the rest is remembered.
-    key = (credentials, session_id, head.share, head.peer, head.secure, trusted)
-    upgrade = wants_websocket(head)
-    if fields.passed is not None and not upgrade and fields.passed[0] == key:
-        rest = fields.passed[1]
-    else:
-        rest = _passed(head, credentials, upgrade) + _forwarded(head, session_id, trusted)
-        if not upgrade:
-            fields.passed = (key, rest)
-    return b"%s %s HTTP/1.1\r\nHost: %s\r\n%s%s: %s\r\n%s\r\n" % (
-        head.method,
-        agent_target(head.target),
-        backend.authority.encode(),
-        rest,
-        HEADER,
-        head.id,
-        b"" if backend.door is None else b"%s: %s\r\n" % (DOOR_HEADER.encode(), backend.door.encode()),
-    )
+    sent = head.sent
+    if sent is None or sent[0] is not backend:
+        start = b"%s %s HTTP/1.1\r\nHost: %s\r\n%s%s%s%s: " % (
+            head.method,
+            agent_target(head.target),
+            backend.authority.encode(),
+            _passed(head, credentials),
+            _forwarded(head, trusted),
+            b"" if backend.door is None else b"%s: %s\r\n" % (DOOR_HEADER.encode(), backend.door.encode()),
+            HEADER,
+        )
+        head.sent = sent = (backend, start)
+    return b"%s%s\r\n\r\n" % (sent[1], head.id)
 
 
-def is_event_stream(answer: AnswerHead) -> bool:
-    """Return whether the answer is server-sent events, so that comments may be put between them."""
-    if answer.length >= 0:
-        return False
-    kinds = answer.fields.values(b"content-type")
-    return (
-        len(kinds) == 1
-        and kinds[0].partition(b";")[0].strip().lower() == b"text/event-stream"
-        and not answer.fields.values(b"content-encoding")
-    )
-
-
-def answer_for_client(
-    answer: AnswerHead, head: Head, cors: CorsRules, close: bool, memory: Memory | None = None
-) -> bytes:
+def answer_for_client(answer: AnswerHead, head: Head, cors: CorsRules, close: bool) -> bytes:
     """Return the head that the client gets.
 
+    :param cors: always the same ones for one ``answer``.
     :param close: the connection ends after this answer.
-    :param memory: of heads made before; only for one ``cors``.
     """
+    key = (head.minor, head.fields.first(b"origin"), close)
+    sent = answer.sent
+    if sent is None or sent[0] != key:
+        answer.sent = sent = (key, _answer_for_client(answer, head, cors, close))
     if answer.status < 200 and answer.status != 101:
-        return _answer_for_client(answer, head, cors, close)
+        return sent[1] + b"\r\n"
     # Each answer has an id of its own, so the rest is what can be remembered.
-    return b"%s%s: %s\r\n\r\n" % (_known_answer(answer, head, cors, close, memory)[:-2], HEADER, head.id)
-
-
-def _known_answer(answer: AnswerHead, head: Head, cors: CorsRules, close: bool, memory: Memory | None) -> bytes:
-    if memory is None or not answer.raw:
-        return _answer_for_client(answer, head, cors, close)
-    origin = head.fields.first(b"origin")
-    key = (answer.raw, answer.length, head.minor, origin, close)
-    made: bytes | None = memory.get(key)
-    if made is None:
-        made = _answer_for_client(answer, head, cors, close)
-        memory.keep(key, len(answer.raw) + len(origin or b""), made)
-    return made
+    return b"%s%s: %s\r\n\r\n" % (sent[1], HEADER, head.id)
 
 
 def _answer_for_client(answer: AnswerHead, head: Head, cors: CorsRules, close: bool) -> bytes:
     fields = answer.fields
-    lines = [b"HTTP/1.1 %d %s\r\n" % (answer.status, answer.reason)]
-    if fields.block and _names_nothing(fields) and b"vary" not in fields and b"x-accel-buffering" not in fields:
-        block = _NOT_ANSWERED.sub(b"", fields.block)
-        lines.append(OUR_COOKIES.sub(b"", block) if b"set-cookie" in fields else block)
-    else:
-        lines += _answer_lines(answer)
+    lines = [b"HTTP/1.1 %d %s\r\n" % (answer.status, answer.reason), *_answer_lines(answer)]
     if answer.status == 101:
         lines.append(b"Connection: Upgrade\r\nUpgrade: websocket\r\n")
     elif answer.status >= 200:
@@ -252,18 +220,19 @@ def _answer_for_client(answer: AnswerHead, head: Head, cors: CorsRules, close: b
             lines.append(SANDBOX)
         if close:
             lines.append(b"Connection: close\r\n")
-    lines.append(b"\r\n")
     return b"".join(lines)
 
 
 def _answer_lines(answer: AnswerHead) -> Iterator[bytes]:
     fields = answer.fields
-    dropped = _NEVER_ANSWERED | (fields.tokens(b"connection") - {b"content-type"})
+    dropped = _NEVER_ANSWERED
+    if b"connection" in fields.named:
+        dropped |= fields.tokens(b"connection") - {b"content-type"}
     for name, value in fields.pairs:
         low = name.lower()
         if low in dropped or low.startswith(b"access-control-"):
             continue
-        if low == b"set-cookie" and value.lower().startswith(b"agentproxy_"):
+        if low == b"set-cookie" and value.lower().startswith(OUR_COOKIES):
             continue
         if low == b"vary":
             value = b", ".join(p.strip() for p in value.split(b",") if p.strip().lower() not in (b"origin", b""))

@@ -49,7 +49,7 @@ class AgentConnection(Protocol):
     lost = False
     idle = False
     idle_since = 0.0
-    _held = False
+    held = False
     _wire: Wire
 
     def __init__(self, pool: AgentPool, backend: Backend) -> None:
@@ -114,8 +114,8 @@ class AgentConnection(Protocol):
 
     def hold(self, held: bool) -> None:
         """Stop reading, or go on."""
-        if held != self._held and not self.lost:
-            self._held = held
+        if held != self.held and not self.lost:
+            self.held = held
             self._wire.hold(held)
 
     def wire_full(self) -> None:
@@ -142,12 +142,12 @@ class AgentPool:
         self._reactor = reactor
         self._options = options
         self._counts = counts
-        self._idle: dict[Backend, list[AgentConnection]] = {}
+        self._idle: dict[str, list[AgentConnection]] = {}
         self._lingering: dict[AgentConnection, float] = {}
 
     def take(self, backend: Backend, fresh: bool = False) -> AgentConnection | Deferred[AgentConnection]:
         """Return an unused connection, or a Deferred of a new one; ``fresh`` forbids an old one."""
-        kept = self._idle.get(backend)
+        kept = self._idle.get(backend.key)
         if kept and not fresh:
             connection = kept.pop()
             connection.reused = True
@@ -167,13 +167,15 @@ class AgentPool:
     def give(self, connection: AgentConnection) -> None:
         """Take back a connection whose answer has ended properly."""
         connection.user = None
-        kept = self._idle.get(connection.backend)
+        key = connection.backend.key
+        kept = self._idle.get(key)
         if kept is None:
-            kept = self._idle[connection.backend] = []
+            kept = self._idle[key] = []
         if connection.lost or len(kept) >= self._options.pool_size:
             connection.abort()
             return
-        connection.hold(False)
+        if connection.held:
+            connection.hold(False)
         connection.idle = True
         connection.idle_since = self.moment or self._reactor.seconds()
         kept.append(connection)
@@ -184,7 +186,7 @@ class AgentPool:
         self._lingering.pop(connection, None)
         if connection.idle:
             connection.idle = False
-            self._idle[connection.backend].remove(connection)
+            self._idle[connection.backend.key].remove(connection)
 
     def linger(self, connection: AgentConnection) -> None:
         """See that a connection which closes does so in time."""
@@ -196,12 +198,12 @@ class AgentPool:
         for connection, since in list(self._lingering.items()):
             if now - since > LINGER:
                 connection.abort()
-        for backend, kept in list(self._idle.items()):
+        for key, kept in list(self._idle.items()):
             for connection in list(kept):
                 if now - connection.idle_since > self._options.pool_idle:
                     connection.abort()
             if not kept:
-                del self._idle[backend]
+                del self._idle[key]
 
     def stop(self) -> None:
         """Close every connection."""

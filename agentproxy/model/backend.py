@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 DOOR_HEADER = "X-Agentproxy-Door"
 
@@ -21,6 +21,12 @@ class Backend:
     port: int | None
     unix_path: str | None = None
     door: str | None = None
+    key: str = field(init=False, repr=False, compare=False)
+    """Differs between different ones; cheaper to look up by than the whole."""
+
+    def __post_init__(self) -> None:
+        """Make the key."""
+        object.__setattr__(self, "key", f"{self.host}|{self.port}|{self.unix_path}|{self.door}")
 
     @property
     def authority(self) -> str:

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from agentproxy.errors import Refusal
 from agentproxy.gateway.framing import ChunkedBody
-from agentproxy.gateway.head import CHUNKED, HeadError, Memory, head_end, parse_request
-from agentproxy.gateway.routes import agent_target, session_id_of
+from agentproxy.gateway.head import CHUNKED, HeadError, head_end, parse_request
+from agentproxy.gateway.remembering import Memory
 from agentproxy.gateway.rules import CredentialRules, request_for_agent
+from agentproxy.gateway.target import agent_target, session_id_of
 from agentproxy.model.backend import Backend
 from agentproxy.model.cors import CorsRules
 
@@ -104,13 +105,13 @@ def test_credentials_and_the_door_stay_with_us() -> None:
         "Content-Length: 2\r\n\r\n"
     ).encode()
     head = parse_request(raw, 50, "1.2.3.4")
-    sent = request_for_agent(head, ID, Backend("127.0.0.1", 7, door="d"), CredentialRules(), False)
+    sent = request_for_agent(head, Backend("127.0.0.1", 7, door="d"), CredentialRules(), False)
     assert (
         sent
         == (
             f"POST /message HTTP/1.1\r\nHost: 127.0.0.1:7\r\nCookie: a=1\r\nContent-Length: 2\r\nX-Forwarded-For: 1.2.3.4\r\n"
             f"X-Forwarded-Host: us\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Prefix: /{ID}\r\n"
-            "X-Request-ID: r1\r\nX-Agentproxy-Door: d\r\n\r\n"
+            "X-Agentproxy-Door: d\r\nX-Request-ID: r1\r\n\r\n"
         ).encode()
     )
 
@@ -178,7 +179,7 @@ def test_a_remembered_head_is_read_as_the_first_one() -> None:
             (b"GET", ID, 0, "1.1.1.1"),
         ]:
             head = parse_request(raw % (method, session.encode(), minor), 50, peer, False, memory)
-            sent = request_for_agent(head, session, backend, rules, False)
+            sent = request_for_agent(head, backend, rules, False)
             assert sent.startswith(method + b" /x HTTP/1.1\r\nHost: 127.0.0.1:9\r\nA: b\r\n")
             assert b"X-Forwarded-For: %s\r\n" % peer.encode() in sent
             assert b"X-Forwarded-Prefix: /%s\r\n" % session.encode() in sent
