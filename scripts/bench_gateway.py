@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measure the gateway beside nginx, configurable-http-proxy, twisted's ReverseProxyResource and a direct connection.
 
-``scripts/bench gateway [--rows requests,latency,streams,tunnels,bulk,routes] [--seconds N] [--rounds N] [--json FILE]``.
+``scripts/bench gateway [--rows requests,latency,tunnels,bulk,long,streams,routes] [--seconds N] [--rounds N] [--json FILE]``.
 Ours is the shipped daemon with its default configuration; its two sessions run an agent server that costs little. The proxy
 has one processor, load and agent servers have the other. CPU is utime+stime of the proxy's process. A peer that
 is missing ends the run. Needs: nginx, wrk, node, npm.
@@ -155,19 +155,19 @@ def streams(table: list[Proxy], seconds: float, counts: tuple[int, ...] = (1000,
             process.stdin.flush()
             said = json.loads(process.stdout.readline())
             spent = proxy.cpu() - before
-            lag = reactor_lag(proxy) if proxy.name.startswith("ours") else None
+            felt = health(proxy) if proxy.name.startswith("ours") else None
             process.communicate(b"\n", timeout=60)
             if said["lost"] or said["events"] < 0.3 * count * seconds:
                 raise SystemExit(f"{proxy.name}: {said['lost']} streams of {count} ended, {said['events']} events came")
             rows.setdefault(f"SSE CPU us/event, {count} streams", {})[proxy.name] = spent / said["events"] * 1e6
             rows.setdefault(f"SSE KiB/stream, {count} streams", {})[proxy.name] = (open_now - at_rest) / count / 1024
-            if lag is not None:
-                rows.setdefault(f"GET /health p99 ms beside {count} streams", {})[proxy.name] = lag
+            if felt is not None:
+                rows.setdefault(f"GET /health p99 ms beside {count} streams", {})[proxy.name] = felt
             time.sleep(2)
     return rows
 
 
-def reactor_lag(proxy: Proxy) -> float:
+def health(proxy: Proxy) -> float:
     """Return the 99th percentile in ms of /health, asked for one at a time: what another client feels; twisted.web included."""
     lags = []
     for _ in range(200):
@@ -176,6 +176,21 @@ def reactor_lag(proxy: Proxy) -> float:
         lags.append((time.perf_counter() - begun) * 1e3)
         time.sleep(0.01)
     return sorted(lags)[int(len(lags) * 0.99)]
+
+
+def looks(proxy: Proxy) -> dict[float, float]:
+    """Return how often the reactor was late by at most so many seconds, as the daemon counts it."""
+    text = urllib.request.urlopen(f"http://127.0.0.1:{proxy.port}/metrics", timeout=10).read().decode()
+    found = re.findall(r'agentproxy_reactor_lag_seconds_bucket\{le="([^"]+)"\} (\S+)', text)
+    return {float(bound): float(count) for bound, count in found}
+
+
+def lag(before: dict[float, float], after: dict[float, float]) -> Cells:
+    """Return the bound in ms that 99 % of the looks between two readings kept, and the share within 10 ms."""
+    seen = {bound: after[bound] - before[bound] for bound in after}
+    total = seen[float("inf")] or 1.0
+    kept = min(bound for bound, count in seen.items() if count >= 0.99 * total)
+    return {"p99 at most, ms": kept * 1e3, "within 10 ms, %": seen[0.01] / total * 100, "looks": total}
 
 
 def tunnels(table: list[Proxy], seconds: float) -> dict[str, Cells]:
@@ -205,9 +220,29 @@ def bulk(table: list[Proxy], rounds: int, size: int = 256 << 20) -> dict[str, Ce
     return rows
 
 
+def long(table: list[Proxy], size: int = 2 << 30) -> dict[str, Cells]:
+    """The most that the resident memory grew by while 2 GiB passed."""
+    rows: dict[str, Cells] = {}
+    for way, kind in (("down", "length"), ("down", "chunked"), ("up", "length"), ("up", "chunked")):
+        for proxy in table:
+            run_load(way, proxy.port, prefix(proxy, "streams"), kind, 64 << 20)
+            rest = most = proxy.memory()
+            words = load(way, proxy.port, prefix(proxy, "streams"), kind, size)
+            with subprocess.Popen(words, stdout=subprocess.PIPE) as process:
+                while process.poll() is None:
+                    most = max(most, proxy.memory())
+                    time.sleep(0.01)
+                said = json.loads(process.stdout.read()) if process.stdout is not None else {}
+            if said["bytes"] < size:
+                raise SystemExit(f"{proxy.name}: {said['bytes']} bytes of {size} came")
+            row = rows.setdefault(f"2 GiB {way}, {kind}: growth of resident KiB", {})
+            row[proxy.name] = (most - rest) / 1024
+    return rows
+
+
 def table_sizes(ours: Proxy, ports: tuple[int, int], seconds: float, rounds: int) -> dict[str, Cells]:
-    """CPU per request of the gateway alone against 2, 100 and 10 000 routes."""
-    sizes = (2, 100, 10000)
+    """CPU per request of the gateway alone against 1, 100 and 10 000 routes."""
+    sizes = (1, 100, 10000)
     made = [proxies.python("table.py", f"{n} routes", proxies.routes(ours, ports, n), ours) for n in sizes]
     seen: dict[str, list[float]] = {proxy.name: [] for proxy in made}
     try:
@@ -253,27 +288,31 @@ def measure(directory: Path, wanted: set[str], seconds: float, rounds: int, only
         ports = proxies.agent_ports(ours)
         nginx = begin(lambda: proxies.nginx(directory / "nginx", ours, ports))
         locked = begin(lambda: proxies.daemon(directory / "locked", "k" * 40))
-        chp = stock = None
+        chp = stock = keys = None
         if not only_ours:
+            keys = begin(lambda: proxies.daemon(directory / "keys", "k" * 40, 9999))
             chp = begin(lambda: proxies.configurable_http_proxy(directory / "chp", ours, ports))
             table = proxies.routes(ours, ports)
             stock = begin(lambda: proxies.python("stock.py", STOCK, table, ours))
         straight = proxies.direct(ports)
         small = [straight["small"], nginx, ours, *filter(None, (chp, stock))]
-        asked = [*small[:3], locked, *small[3:]]
-        long = [nginx, ours, *filter(None, (chp,))]
+        asked = [*small[:3], locked, *filter(None, (keys,)), *small[3:]]
+        able = [nginx, ours, *filter(None, (chp,))]
         steps: dict[str, Callable[[], dict[str, Cells]]] = {
             "requests": lambda: requests(asked, seconds, rounds),
             "latency": lambda: latency(small, seconds, rounds),
-            "tunnels": lambda: tunnels(long, seconds),
-            "bulk": lambda: bulk(long, rounds),
-            "streams": lambda: streams(long, max(seconds, 5)),
+            "tunnels": lambda: tunnels(able, seconds),
+            "bulk": lambda: bulk(able, rounds),
+            "long": lambda: long([nginx, ours]),
+            "streams": lambda: streams(able, max(seconds, 5)),
             "routes": lambda: table_sizes(ours, ports, seconds, rounds),
         }
         names = [proxy.name for proxy in asked]
         for name, step in steps.items():
             if name in wanted:
+                before = looks(ours)
                 done = step()
+                done[f"reactor lag of ours during {name}"] = lag(before, looks(ours))
                 show(done, names)
                 rows |= done
         return rows
@@ -284,7 +323,7 @@ def measure(directory: Path, wanted: set[str], seconds: float, rounds: int, only
 
 def main() -> None:
     """Run what the arguments say."""
-    every = "requests,latency,tunnels,bulk,streams,routes"
+    every = "requests,latency,tunnels,bulk,long,streams,routes"
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", default=every, help="comma list out of " + every)
     parser.add_argument("--seconds", type=float, default=4, help="of each measurement")

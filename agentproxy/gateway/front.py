@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import islice
 
-from twisted.internet.interfaces import IAddress, IProtocolNegotiationFactory, IReactorTime
+from twisted.internet.interfaces import IAddress, IDelayedCall, IProtocolNegotiationFactory, IReactorTime
 from twisted.internet.protocol import Factory
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
@@ -19,6 +20,9 @@ from agentproxy.gateway.relay import SWEEP, Relay
 from agentproxy.gateway.routes import SessionDirectory
 from agentproxy.gateway.upstream import AgentPool
 from agentproxy.model.cors import CorsRules
+
+AT_ONCE = 250
+"""Connections whose deadlines are looked at without a pause: with thousands of streams nobody else should wait for all."""
 
 
 def _nothing() -> None:
@@ -56,6 +60,7 @@ class FrontFactory(Factory):
         self._sweep = LoopingCall(self.sweep)
         self._sweep.clock = reactor
         self._stock_poll = _nothing
+        self._unlooked: IDelayedCall | None = None
 
     def startFactory(self) -> None:
         """Start to meet deadlines."""
@@ -71,6 +76,9 @@ class FrontFactory(Factory):
         """Stop to meet deadlines: the last listener is gone."""
         if self._sweep.running:
             self._sweep.stop()
+        if self._unlooked is not None:
+            self._unlooked.cancel()
+            self._unlooked = None
         self._stock_poll()
         self.site.doStop()
 
@@ -86,13 +94,22 @@ class FrontFactory(Factory):
     def sweep(self) -> None:
         """Meet every deadline that has passed."""
         now = self.relay.tick()
-        for connection in list(self.connections):
+        self.relay.pool.sweep(now)
+        if self._unlooked is None:
+            self._look(iter(list(self.connections)), now)
+
+    def _look(self, left: Iterator[FrontProtocol], now: float) -> None:
+        self._unlooked = None
+        looked = 0
+        for connection in islice(left, AT_ONCE):
+            looked += 1
             try:
                 connection.check(now)
             except Exception:
                 self.log.failure("A connection's deadline failed")
                 connection.abort()
-        self.relay.pool.sweep(now)
+        if looked == AT_ONCE:
+            self._unlooked = self.relay.reactor.callLater(0, self._look, left, now)
 
     def recheck(self, allowed: Callable[[Head, Callable[[], None]], bool]) -> None:
         """End every request and stream that would not be allowed now: a key, a grant or a link was taken back.

@@ -175,6 +175,8 @@ def agent_ports(proxy: Proxy) -> tuple[int, int]:
 
 def routes(ours: Proxy, ports: tuple[int, int], count: int = 100) -> dict[str, int]:
     """Return session to port, with sessions that nobody asks for."""
+    if count == 1:
+        return {ours.small: ports[0]}
     made = {f"00000000-0000-4000-8000-{n:012x}": ports[0] for n in range(count - 2)}
     return made | {ours.small: ports[0], ours.streams: ports[1]}
 

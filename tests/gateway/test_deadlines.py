@@ -7,6 +7,7 @@ from twisted.internet.error import ConnectError
 from twisted.python.failure import Failure
 
 from agentproxy.errors import Refusal
+from agentproxy.gateway.front import AT_ONCE
 from agentproxy.gateway.options import GatewayOptions
 from agentproxy.model.backend import Backend
 from tests.gateway.memory import EVENTS, ID, OK, SWITCH, UPGRADE, Gateway, get
@@ -161,3 +162,16 @@ def test_nothing_is_left_when_the_front_stops() -> None:
     assert waiting.aborted
     assert gateway.clock.getDelayedCalls() == []
     assert gateway.front.relay.counts.connections == 0
+
+
+def test_thousands_of_connections_are_looked_at_in_pieces_and_all_of_them() -> None:
+    """Nobody waits until the deadlines of all have been looked at, and none is forgotten."""
+    gateway = Gateway(GatewayOptions(keep_alive_timeout=10))
+    clients = [gateway.client() for _ in range(AT_ONCE * 2 + 1)]
+    gateway.clock.advance(20)
+    gateway.front.sweep()
+    assert sum(client.over for client in clients) == AT_ONCE
+    gateway.clock.advance(0)
+    gateway.clock.advance(0)
+    assert all(client.over for client in clients)
+    assert not gateway.clock.getDelayedCalls()

@@ -50,13 +50,14 @@ def test_another_reactor_is_left_alone() -> None:
 
 
 @needs_epoll
+@pytest.mark.parametrize("defect", [ZeroDivisionError, BlockingIOError])
 @pytest_twisted.ensureDeferred
-async def test_a_protocol_that_raises_loses_its_connection_only(world: World) -> None:
+async def test_a_protocol_that_raises_loses_its_connection_only(world: World, defect: type[Exception]) -> None:
     """A defect in one connection is logged and ends that one; the others go on."""
 
     class Broken(Protocol):
         def dataReceived(self, data: bytes) -> None:
-            raise ZeroDivisionError("a defect")
+            raise defect("a defect")
 
     port = reactor.listenTCP(0, Factory.forProtocol(Broken), interface="127.0.0.1")
     seen: list[Any] = []
@@ -73,4 +74,4 @@ async def test_a_protocol_that_raises_loses_its_connection_only(world: World) ->
         globalLogPublisher.removeObserver(seen.append)
         await port.stopListening()
     failures = [event["log_failure"] for event in seen if "log_failure" in event]
-    assert [failure.type for failure in failures] == [ZeroDivisionError]
+    assert [failure.type for failure in failures] == [defect]

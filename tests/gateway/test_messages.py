@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from agentproxy.errors import SESSION_NOT_FOUND, Refusal
+from agentproxy.gateway.head import Head
 from tests.gateway.memory import EVENTS, ID, OK, SWITCH, UPGRADE, Gateway, Pipe, get
 
 
@@ -267,3 +269,33 @@ def test_a_mark_of_our_own_is_no_secret_of_the_agent() -> None:
         assert secret not in told
     assert b"\r\nCookie: a=1; b=2\r\n" in told
     assert b"\r\nX-Forwarded-For: 10.1.2.3\r\n" in told
+
+
+def test_a_repeated_head_is_decided_each_time() -> None:
+    """Whoever lost a right between two equal requests on one connection is refused the second."""
+    gateway = Gateway()
+    client = gateway.client(get("/x"))
+    agent = gateway.agent()
+    agent.hear(OK)
+    client.hear(get("/x"))
+    agent.hear(OK)
+    gateway.directory.find = lambda session_id, head: Refusal(SESSION_NOT_FOUND, session_id=session_id)  # type: ignore[method-assign]
+    client.hear(get("/x"))
+    assert agent.value().count(b"GET /x ") == 2
+    assert b"HTTP/1.1 404 " in client.value()
+
+
+def test_a_repeated_link_is_followed_each_time() -> None:
+    """A share link that is taken back between two equal requests on one connection leads nowhere."""
+    gateway = Gateway()
+    ask = b"GET /s/link HTTP/1.1\r\nHost: us\r\n\r\n"
+    gateway.front.follow = lambda head: Head(head.method, f"/{ID}/x".encode(), head.fields, share="link")
+    client = gateway.client(ask)
+    agent = gateway.agent()
+    agent.hear(OK)
+    client.hear(ask)
+    agent.hear(OK)
+    gateway.front.follow = lambda head: head
+    client.hear(ask)
+    assert agent.value().count(b"GET /x ") == 2
+    assert client.value().endswith(b"own /s/link ")
