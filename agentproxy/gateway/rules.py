@@ -175,13 +175,12 @@ def request_for_agent(head: Head, backend: Backend, credentials: CredentialRules
     """
     sent = head.sent
     if sent is None or sent[0] is not backend:
-        start = b"%s %s HTTP/1.1\r\nHost: %s\r\n%s%s%s%s: " % (
+        start = b"%s %s HTTP/1.1\r\n%s%s%s%s: " % (
             head.method,
             agent_target(head.target),
-            backend.authority.encode(),
+            backend.lines,
             _passed(head, credentials),
             _forwarded(head, trusted),
-            b"" if backend.door is None else b"%s: %s\r\n" % (DOOR_HEADER.encode(), backend.door.encode()),
             HEADER,
         )
         head.sent = sent = (backend, start)

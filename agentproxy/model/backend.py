@@ -23,10 +23,14 @@ class Backend:
     door: str | None = None
     key: str = field(init=False, repr=False, compare=False)
     """Differs between different ones; cheaper to look up by than the whole."""
+    lines: bytes = field(init=False, repr=False, compare=False)
+    """The header lines that every request to it carries: its ``Host`` and what opens its door."""
 
     def __post_init__(self) -> None:
-        """Make the key."""
+        """Make what is needed for each request."""
         object.__setattr__(self, "key", f"{self.host}|{self.port}|{self.unix_path}|{self.door}")
+        door = "" if self.door is None else f"{DOOR_HEADER}: {self.door}\r\n"
+        object.__setattr__(self, "lines", f"Host: {self.authority}\r\n{door}".encode())
 
     @property
     def authority(self) -> str:

@@ -112,9 +112,10 @@ def test_credentials_and_the_door_stay_with_us() -> None:
     assert (
         sent
         == (
-            f"POST /message HTTP/1.1\r\nHost: 127.0.0.1:7\r\nCookie: a=1\r\nContent-Length: 2\r\nX-Forwarded-For: 1.2.3.4\r\n"
+            f"POST /message HTTP/1.1\r\nHost: 127.0.0.1:7\r\nX-Agentproxy-Door: d\r\nCookie: a=1\r\nContent-Length: 2\r\n"
+            "X-Forwarded-For: 1.2.3.4\r\n"
             f"X-Forwarded-Host: us\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Prefix: /{ID}\r\n"
-            "X-Agentproxy-Door: d\r\nX-Request-ID: r1\r\n\r\n"
+            "X-Request-ID: r1\r\n\r\n"
         ).encode()
     )
 
