@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import pytest_twisted
 
@@ -11,6 +13,7 @@ from tests.gateway.test_relay import ID, OK, World, get, saying
 from tests.gateway.test_relay import world as world
 
 PATH = f"/{ID}/x".encode()
+ANSWER = re.compile(rb"HTTP/1\.1 [1-5][0-9][0-9] ")
 
 
 def _at_session(raw: bytes) -> bytes:
@@ -23,7 +26,7 @@ async def _refused(world: World, raw: bytes, status: int) -> bytes:
     client = await world.client(raw + get(f"/{ID}/smuggled"))
     heard = await client.until(lambda ear: ear.closed)
     assert heard.startswith(b"HTTP/1.1 %d " % status)
-    assert heard.count(b"HTTP/1.1 ") == 1
+    assert len(ANSWER.findall(heard)) == 1
     return heard
 
 
@@ -61,7 +64,7 @@ async def test_chunks_that_are_malformed(world: World, chunk: bytes) -> None:
     client = await world.client(ask + chunk + b"\r\n0\r\n\r\n" + get(f"/{ID}/smuggled"))
     heard = await client.until(lambda ear: ear.closed)
     assert heard.startswith(b"HTTP/1.1 400 ")
-    assert heard.count(b"HTTP/1.1 ") == 1
+    assert len(ANSWER.findall(heard)) == 1
     for agent in world.agents:
         await agent.until(lambda ear: ear.closed)
         assert agent.heard.partition(b"\r\n\r\n")[2] == b""
