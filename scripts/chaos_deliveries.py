@@ -72,7 +72,7 @@ class Chaos:
         self.daemon.stop_at_once()
         try:
             self.daemon = self.serve(self.chance.randint(1, STEPS_OF_ONE * len(self.logs)))
-        except AssertionError:
+        except (AssertionError, TimeoutError):
             self.note_death()
             self.daemon = self.serve(self.chance.randint(1, STEPS_OF_ONE * len(self.logs)))
         for session_id in self.logs:
@@ -142,6 +142,12 @@ class Chaos:
             self.settle_uncertain()
             time.sleep(0.2)
 
+    def close(self) -> None:
+        """End everything: a server that died has left its agents to the next one."""
+        if self.daemon.process.poll() is not None:
+            self.daemon = self.serve()
+        self.daemon.stop()
+
     def figures(self) -> dict[str, Any]:
         """Return what the agents' logs say."""
         entered = {session_id: log.entered() for session_id, log in self.logs.items()}
@@ -179,7 +185,7 @@ def main() -> None:
             figures = chaos.figures()
             print(json.dumps({**figures, "seconds": round(time.monotonic() - begin, 1)}, indent=2))
         finally:
-            chaos.daemon.stop()
+            chaos.close()
     sys.exit(bool(figures["doubled"] or figures["lost"]))
 
 
