@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import re
 import signal
 import subprocess
@@ -52,7 +51,6 @@ class Daemon:
                 "AGENTPROXY_DATA_DIR": str(directory / "data"),
                 "AGENTPROXY_AGENT_SERVER": agent_server,
                 "AGENTPROXY_DEFAULT_AGENT": "demo",
-                "AGENTPROXY_START_PORT": str(random.randrange(10000, 30000)),  # suites that run at one time do not meet
                 "PATH": path,
                 **(settings or {}),
             },
