@@ -27,6 +27,8 @@ def shown_target(target: bytes) -> str:
 class LoggingSite(Site):
     """A site whose requests are told to the log, with their ids."""
 
+    noisy = False
+
     def log(self, request: Request) -> None:
         """Write the line of a request that has been answered."""
         target = _printable(shown_target(request.uri))
