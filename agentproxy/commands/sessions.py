@@ -93,10 +93,11 @@ def start(client: Client, **wish: Any) -> None:
 @talks
 def list_(client: Client, watch: bool, **wanted: Any) -> None:
     """List sessions, newest first."""
+    seen = client.cursor() if watch else 0  # before the list: what changes while it is made is not missed
     _listed(client.search(**wanted))
     if not watch:
         return
-    for _event in client.events(after=client.cursor(), types=("session.*", "agent.*", "attention", "first_message")):
+    for _event in client.events(after=seen, types=("session.*", "agent.*", "attention", "first_message")):
         time.sleep(0.2)
         click.clear()
         _listed(client.search(**wanted))
