@@ -44,15 +44,18 @@ class Registry:
         self._accounts: dict[str, Account] = {}
         self._tokens: dict[str, Token] = {}
         self._logins: dict[str, Login] = {}
+        self._edits = 0
         self.tokens = Ring((("api_key", "API Key"),))
         self.logins = Ring((), _SESSION_PLACES)
 
     async def load(self) -> None:
-        """Read everything."""
-        now = datetime.now(UTC)
-        accounts = await self._store.accounts()
-        tokens = await self._store.tokens()
-        logins = await self._store.logins(now)
+        """Read everything; once more when something was changed here meanwhile, which what was read may not know yet."""
+        edits = -1
+        while edits != self._edits:
+            edits = self._edits
+            accounts = await self._store.accounts()
+            tokens = await self._store.tokens()
+            logins = await self._store.logins(datetime.now(UTC))
         self._accounts = {one.name: one for one in accounts}
         self._tokens = {one.id: one for one in tokens}
         self._logins = {one.id: one for one in logins}
@@ -141,6 +144,7 @@ class Registry:
         self._check_covered(by, account)
         await self._store.add_account(account)
         self._accounts[name] = account
+        self._edits += 1
         self._refresh()
         return account
 
@@ -167,6 +171,7 @@ class Registry:
         self._check_covered(by, before)
         self._check_covered(by, wanted)
         self._accounts[name] = await self._store.change_account(name, **changes)
+        self._edits += 1
         self._refresh()
         return self._accounts[name]
 
@@ -195,6 +200,7 @@ class Registry:
         token = self._new_token(maker, name, owner or maker.user_id, scopes, lasts, secret)
         await self._store.add_token(token)
         self._tokens[token.id] = token
+        self._edits += 1
         self.tokens.add(token.hash, self._token_key(token))
         return secret, token
 
@@ -237,6 +243,7 @@ class Registry:
         owner = None if may(caller, "admin.tokens") else caller.user_id
         token = await self._store.revoke_token(token_id, datetime.now(UTC), owner)
         self._tokens.pop(token.id, None)
+        self._edits += 1
         self.tokens.remove(token.hash)
         self._changed()
         return token
@@ -272,6 +279,7 @@ class Registry:
         )
         await self._store.add_login(login)
         self._logins[login.id] = login
+        self._edits += 1
         if self._opens(login):
             self.logins.add(login.hash, self._login_key(login))
         return secret, login
@@ -312,6 +320,7 @@ class Registry:
 
     async def _change_login(self, login: Login, **changes: Any) -> Login:
         await self._store.change_login(login.id, **changes)
+        self._edits += 1
         if login.id not in self._logins:
             return login  # it was ended meanwhile
         self._logins[login.id] = after = replace(self._logins[login.id], **changes)
@@ -324,6 +333,7 @@ class Registry:
         """End a log-in and forget the provider's token; twice does no harm."""
         await self._store.change_login(login.id, revoked_at=datetime.now(UTC), upstream=None)
         self._logins.pop(login.id, None)
+        self._edits += 1
         self.logins.remove(login.hash)
         self._changed()
 

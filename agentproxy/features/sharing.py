@@ -50,11 +50,16 @@ class Sharing:
         self._changed = changed
         self._grants: dict[tuple[str, str], Grant] = {}
         self._links: dict[str, Share] = {}
+        self._edits = 0
 
     async def load(self) -> None:
-        """Read grants and links."""
-        self._grants = {(one.session_id, one.grantee): one for one in await self._store.grants()}
-        self._links = {digest(one.token): one for one in await self._store.shares()}
+        """Read grants and links; once more when some were changed here meanwhile, which what was read may not know yet."""
+        edits = -1
+        while edits != self._edits:
+            edits = self._edits
+            grants, links = await self._store.grants(), await self._store.shares()
+        self._grants = {(one.session_id, one.grantee): one for one in grants}
+        self._links = {digest(one.token): one for one in links}
         self._use()
 
     def _use(self) -> None:
@@ -78,8 +83,10 @@ class Sharing:
         if before is not None and before.expires_at is not None and before.expires_at <= now:
             await self._store.remove_share(session_id)
             self._links.pop(digest(before.token), None)
+            self._edits += 1
         kept = await self._store.add_share(share)
         self._links[digest(kept.token)] = kept
+        self._edits += 1
         return kept, kept.token == share.token
 
     async def link(self, caller: Principal, session_id: str) -> Share:
@@ -103,6 +110,7 @@ class Sharing:
         if share is None or not await self._store.remove_share(session_id):
             raise Refusal(SHARE_NOT_FOUND, session_id=session_id)
         self._links.pop(digest(share.token), None)
+        self._edits += 1
         self._changed()
 
     def _link_of(self, session_id: str) -> Share | None:
@@ -130,6 +138,7 @@ class Sharing:
         grant = Grant(session_id, grantee, access)
         await self._store.put_grant(grant, caller.user_id, datetime.now(UTC))
         self._grants[session_id, grantee] = grant
+        self._edits += 1
         self._use()
         return grant
 
@@ -142,6 +151,7 @@ class Sharing:
         if not await self._store.remove_grant(session_id, grantee):
             raise Refusal(SHARE_NOT_FOUND, grantee, session_id)
         self._grants.pop((session_id, grantee), None)
+        self._edits += 1
         self._use()
 
     async def access(
@@ -174,6 +184,7 @@ class Sharing:
             self._links.pop(digest(share.token), None)
         self._use()
         await self._store.forget(session_id)
+        self._edits += 1
 
 
 def _check_access(access: str) -> None:

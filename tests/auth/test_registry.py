@@ -249,3 +249,31 @@ async def test_a_lesser_key_makes_no_more_of_itself(registry: Registry) -> None:
     found = who(registry, secret)
     assert found is not None
     assert found.permissions == {"*"}
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_is_made_while_everything_is_read_again_is_not_lost(
+    registry: Registry, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A token that is made, and one that is revoked, while an older state is on its way from the store: what is newer counts."""
+    old, kept = await registry.add_token(ANN, "old")
+    reading = IdentityStore(store)
+    held: list[Deferred[None]] = []
+    has_read: Deferred[None] = Deferred()
+
+    async def tokens() -> object:
+        found = await reading.tokens()
+        if not held:
+            held.append(Deferred())
+            has_read.callback(None)
+            await held[0]
+        return found
+
+    monkeypatch.setattr(registry._store, "tokens", tokens)
+    loading = Deferred.fromCoroutine(registry.load())
+    await has_read
+    new, _token = await registry.add_token(ANN, "new")
+    await registry.revoke_token(ANN, kept.id)
+    held[0].callback(None)
+    await loading
+    assert (who(registry, new) is not None, who(registry, old)) == (True, None)
