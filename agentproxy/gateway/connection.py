@@ -340,5 +340,10 @@ class FrontProtocol(Protocol):
 
     def cut(self, session_id: str | None) -> None:
         """End what runs for this session, or whatever runs when None."""
-        if self._turn is not None and (session_id is None or self._turn.session_id == session_id):
-            self._turn.cut()
+        turn = self._turn
+        if turn is None or (session_id is not None and turn.session_id != session_id):
+            return
+        if session_id is not None and isinstance(turn, Exchange):
+            turn.session_ended()
+        else:
+            turn.cut()

@@ -325,6 +325,12 @@ class Exchange:
             self._end()
             self._client.abort()
 
+    def session_ended(self) -> None:
+        """End it because its session has ended: who has no answer yet is told so."""
+        if self._body is None and not self.over:
+            self._agent_failed("its session has ended")
+        self.cut()
+
     @property
     def begun(self) -> bool:
         """Return whether anything of the answer was given to the client."""

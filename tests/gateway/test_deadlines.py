@@ -175,3 +175,17 @@ def test_thousands_of_connections_are_looked_at_in_pieces_and_all_of_them() -> N
     gateway.clock.advance(0)
     assert all(client.over for client in clients)
     assert not gateway.clock.getDelayedCalls()
+
+
+def test_a_request_without_an_answer_is_502_when_its_session_ends() -> None:
+    """Who waits for an answer is told that the session has ended, and may ask on; a begun answer breaks off."""
+    gateway = Gateway()
+    waiting = gateway.client(get("/message", "Content-Length: 2\r\n", "POST") + b"{}")
+    gateway.agent()
+    begun = gateway.client(get("/events"))
+    gateway.agent().hear(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc")
+    gateway.front.cut(ID)
+    assert waiting.value().startswith(b"HTTP/1.1 502 ")
+    assert b"its session has ended" in waiting.value()
+    assert not waiting.over
+    assert begun.over
