@@ -46,6 +46,8 @@ HANDSHAKE = 60.0
 """Seconds that an agent may take to say that it is there."""
 TOLD_EVERY = 0.05
 """The shortest time between two revisions of a growing message."""
+FAREWELL = 2.0
+"""Seconds that an agent may live on without its output."""
 TAKEN = 10.0
 """Seconds after which a prompt counts as taken when the agent has given no sign of it."""
 BUSY = "failed to send message: message can only be sent when the agent is waiting for user input"
@@ -102,6 +104,7 @@ class AcpSession:
         self._taken: Deferred[None] | None = None
         self._telling: Any = None
         self._handshake: Any = None
+        self._closing: Any = None
 
     @property
     def screen(self) -> Page:
@@ -164,6 +167,11 @@ class AcpSession:
             self._wire.feed(data)
         except WireError as error:
             self._failed(f"the agent does not speak ACP: {error}")
+
+    def closed(self) -> None:
+        """Expect the end of an agent that says nothing more; one that lives on without its output cannot be talked to."""
+        if self.exit is None and self._closing is None:
+            self._closing = self._clock.callLater(FAREWELL, self._failed, "the agent closed its output and lives on")
 
     def _notified(self, method: str, params: dict[str, Any]) -> None:
         update = params.get("update")
@@ -367,7 +375,7 @@ class AcpSession:
 
     def stop(self) -> None:
         """End all timers; twice does no harm."""
-        for call in (self._telling, self._handshake):
+        for call in (self._telling, self._handshake, self._closing):
             if call is not None and call.active():
                 call.cancel()
         self._telling = None

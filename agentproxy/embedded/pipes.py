@@ -20,10 +20,16 @@ class Pipes(ProcessProtocol):
 
     :param heard: called with the bytes that the program wrote.
     :param ended: called once with (exit code or None, signal or None), after the last bytes.
+    :param closed: called when the program will write nothing more, which is mostly its end.
     """
 
-    def __init__(self, heard: Callable[[bytes], None], ended: Callable[[int | None, int | None], None]) -> None:
-        self._heard, self._ended = heard, ended
+    def __init__(
+        self,
+        heard: Callable[[bytes], None],
+        ended: Callable[[int | None, int | None], None],
+        closed: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._heard, self._ended, self._closed = heard, ended, closed
         self._transport: Any = None
         self.pid = 0
         self.alive = False
@@ -75,6 +81,10 @@ class Pipes(ProcessProtocol):
     def outReceived(self, data: bytes) -> None:
         """Take what the program wrote."""
         self._heard(data)
+
+    def outConnectionLost(self) -> None:
+        """Take notice that nothing more comes."""
+        self._closed()
 
     def processExited(self, reason: Failure) -> None:
         """Read what is still in the pipe (a grandchild may hold it open) and tell the end."""

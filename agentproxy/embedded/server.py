@@ -76,7 +76,7 @@ class Server:
             from agentproxy.embedded.pipes import Pipes
 
             asked = AcpSession(self._reactor, kind, settings.term_width, settings.term_height, self._give_up)
-            return asked, Pipes(asked.drawn, self._agent_ended)
+            return asked, Pipes(asked.drawn, self._agent_ended, asked.closed)
         session = Session(self._reactor, kind, settings.term_width, settings.term_height, settings.emulator)
         return session, Terminal(session.drawn, self._agent_ended)
 

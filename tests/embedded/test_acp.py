@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.task import Clock
 
-from agentproxy.embedded.acp import HANDSHAKE, TAKEN, AcpSession
+from agentproxy.embedded.acp import FAREWELL, HANDSHAKE, TAKEN, AcpSession
 from agentproxy.embedded.acp_talk import MOST_REPLY
 from agentproxy.embedded.acp_wire import CallError, Wire, WireError
 from agentproxy.embedded.session import TOLD_A_SECOND, SendError
@@ -246,6 +246,18 @@ def test_an_earlier_session_is_loaded_where_the_agent_can(agent: Agent) -> None:
     cannot = Agent(load=False)
     cannot.greet("old-session")
     assert cannot.session.acp_id == "s"
+
+
+def test_an_agent_that_closes_its_output_is_given_up(agent: Agent) -> None:
+    """One that lives on and can say nothing any more is ended with a sentence; one that exits is just over."""
+    agent.session.closed()
+    agent.clock.advance(FAREWELL)
+    assert agent.failed == ["the agent closed its output and lives on"]
+    other = Agent()
+    other.greet()
+    other.session.closed()
+    other.session.ended(0, None)
+    assert (other.clock.getDelayedCalls(), other.failed) == ([], [])
 
 
 def test_an_agent_that_dies_in_a_turn_is_told(agent: Agent) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -127,6 +128,27 @@ def test_a_program_that_does_not_speak_the_protocol(tmp_path: Path) -> None:
     record = json.loads(end.read_text())
     assert record["reason"] == "failed"
     assert "does not speak ACP" in record["output"][0]
+
+
+CLOSES = """
+import json, os, sys, time
+for answer in ({"protocolVersion": 1}, {"sessionId": "s"}):
+    number = json.loads(sys.stdin.readline())["id"]
+    print(json.dumps({"jsonrpc": "2.0", "id": number, "result": answer}), flush=True)
+sys.stdin.readline()
+os.close(1)
+time.sleep(600)
+"""
+
+
+def test_an_agent_that_closes_its_output() -> None:
+    """A message to it is answered, and the server ends with a sentence instead of waiting for ever."""
+    with run_agent_server("embedded", [sys.executable, "-uc", CLOSES], flags=[ACP]) as server:
+        server.wait_stable()
+        assert server.client.send("hello").status == 500
+        assert server.wait() == 1
+        assert "closed its output" in server.stderr()
+        assert not server.processes()
 
 
 def test_a_session_is_loaded_again(tmp_path: Path) -> None:
