@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import sys
 from typing import Any
 from urllib.parse import urlsplit
@@ -88,6 +89,9 @@ def _resize(client: Client, session_id: str, width: int, height: int) -> None:
 
 def _watch(client: Client, session_id: str) -> None:
     """Show the screen whenever it changes, until Ctrl-C or the end of the session."""
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a reactor that has run keeps its own, which stops nothing now
     parser = EventParser()
     call: Call[None] = Call(
         "GET", f"/{session_id}/internal/screen", lambda _answer: None, headers={"Accept": "text/event-stream"}

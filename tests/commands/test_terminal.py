@@ -125,6 +125,6 @@ def test_an_agent_server_without_a_terminal_shows_its_screen(tmp_path: Path) -> 
             Client(url).send(session, "hello")
             terminal.see("You said: hello")
             terminal.press("\x03")
-            assert terminal.end() == 0
+            assert terminal.end() == 0, terminal.seen[-500:]
     finally:
         daemon.stop()
