@@ -126,7 +126,8 @@ def find(client: Client, start: str) -> str:
 def login(url: str, key: str) -> None:
     """Remember a server's address and your key, after trying them."""
     try:
-        user = Client(url, key or None).whoami()
+        with output.progress(f"asking {url}"):
+            user = Client(url, key or None).whoami()
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     except Refused as refused:

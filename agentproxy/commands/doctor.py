@@ -41,7 +41,8 @@ def doctor(file: str | None) -> None:
     except ConfigError as error:
         findings = [Finding("bad", "configuration", str(error), "Correct it; `agentproxy config check` looks again.")]
     else:
-        findings = list(examine(loaded))
+        with output.progress("looking"):
+            findings = list(examine(loaded))
     output.show({"findings": [asdict(one) for one in findings]}, (_line(one) for one in findings))
     if any(one.level == "bad" for one in findings):
         raise SystemExit(1)

@@ -30,7 +30,9 @@ def _text(message: str | None) -> str:
 def send(client: Client, session: str, message: str | None, wait: str | None, interrupt: bool) -> None:
     """Queue a MESSAGE (or stdin) for the agent and say what became of it."""
     at = "interrupt" if interrupt else None
-    delivery = client.send(find(client, session), _text(message), wait=wait, at=at)
+    session_id, text = find(client, session), _text(message)
+    with output.progress("waiting for the outcome" if wait else "sending"):
+        delivery = client.send(session_id, text, wait=wait, at=at)
     output.show(
         delivery, [f"{delivery.delivery_id}  {delivery.state}" + (f": {delivery.reason}" if delivery.reason else "")]
     )
@@ -118,4 +120,7 @@ def messages(client: Client, session: str, q: str | None) -> None:
 @talks
 def export(client: Client, session: str, form: str, file: Any) -> None:
     """Write a session with its whole transcript."""
-    file.write(client.export(find(client, session), "json" if output.is_json() else form))
+    session_id = find(client, session)
+    with output.progress("fetching the transcript"):
+        whole = client.export(session_id, "json" if output.is_json() else form)
+    file.write(whole)
