@@ -17,6 +17,7 @@ from sqlalchemy import (
     delete,
     exists,
     false,
+    func,
     insert,
     or_,
     select,
@@ -114,8 +115,8 @@ def _matching(connection: Connection, wanted: SessionQuery) -> Select[Any]:
 def _tagged(connection: Connection, name: str, value: str) -> ColumnElement[bool]:
     """Return the condition of a tag: a rare one is looked up first, a common one is looked for while the list is walked."""
     here = (tags.c.name == name, tags.c.value == value)
-    some = connection.execute(select(tags.c.session_id).where(*here).limit(_RARE)).all()
-    if len(some) < _RARE:
+    some = select(tags.c.session_id).where(*here).limit(_RARE).subquery()
+    if connection.execute(select(func.count()).select_from(some)).scalar_one() < _RARE:
         return sessions.c.id.in_(select(tags.c.session_id).where(*here))
     return exists().where(tags.c.session_id == sessions.c.id, *here)
 
