@@ -14,12 +14,13 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from sqlalchemy import Connection, Engine, update
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorFromThreads
+from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
 from twisted.logger import Logger
 
 from agentproxy.errors import STORE_UNAVAILABLE, Refusal
@@ -32,6 +33,7 @@ T = TypeVar("T")
 Work = Callable[[Connection], tuple[T, Sequence[Event]]]
 GROUP = 500
 _PROBE_EVERY = 1.0  # seconds, while the database fails
+_TURN = 0.003  # seconds that answers may hold the reactor at a time; a group has hundreds
 
 
 @dataclass(eq=False, slots=True)
@@ -80,6 +82,8 @@ class Writer:
         self._changed = threading.Condition()
         self._stopping = False
         self._stopped: Deferred[None] = Deferred()
+        self._answers: deque[Callable[[], None]] = deque()
+        self._answering = False
         self._thread = threading.Thread(target=self._run, name="agentproxy-store-writer", daemon=True)
         self.trouble: str | None = None
 
@@ -156,7 +160,7 @@ class Writer:
             if group or self.trouble:
                 self._commit(group)
         self._engine.dispose()
-        self._reactor.callFromThread(self._stopped.callback, None)
+        self._reactor.callFromThread(self._say, [lambda: self._stopped.callback(None)])
 
     def _commit(self, group: list[_Request]) -> None:
         """Write one group and answer it; an empty one only tries whether the database can be written."""
@@ -176,24 +180,41 @@ class Writer:
         else:
             self._note(None)
         self._took(time.perf_counter() - begun)
-        self._reactor.callFromThread(self._answer, outcomes, events)
+        told = [partial(self._committed, events)] if events else []
+        self._reactor.callFromThread(self._say, [*told, *(partial(_answer, one) for one in outcomes)])
 
     def _note(self, trouble: str | None) -> None:
         if trouble and not self.trouble:
             self.log.error("The store cannot be written: {trouble}. Agents go on running.", trouble=trouble)
         elif self.trouble and not trouble:
             self.log.info("The store can be written again.")
-            self._reactor.callFromThread(self._recovered)
+            self._reactor.callFromThread(self._say, [self._recovered])
         self.trouble = trouble
 
-    def _answer(self, outcomes: Sequence[_Outcome], events: Sequence[Event]) -> None:
-        if events:
-            self._committed(events)
-        for outcome in outcomes:
-            if outcome.failure is not None:
-                outcome.request.done.errback(outcome.failure)
-            else:
-                outcome.request.done.callback(outcome.result)
+    def _say(self, calls: Sequence[Callable[[], None]]) -> None:
+        """Make *calls* on the reactor thread, in order and behind those before them, a little in each of its turns."""
+        self._answers.extend(calls)
+        if not self._answering:
+            self._go_on_saying()
+
+    def _go_on_saying(self) -> None:
+        until = time.perf_counter() + _TURN
+        while self._answers and time.perf_counter() < until:
+            call = self._answers.popleft()
+            try:
+                call()
+            except Exception:
+                self.log.failure("Somebody who was told of a commit failed")
+        self._answering = bool(self._answers)
+        if self._answering:
+            cast(IReactorTime, self._reactor).callLater(0, self._go_on_saying)
+
+
+def _answer(outcome: _Outcome) -> None:
+    if outcome.failure is not None:
+        outcome.request.done.errback(outcome.failure)
+    else:
+        outcome.request.done.callback(outcome.result)
 
 
 def _probe(connection: Connection) -> list[_Outcome]:
