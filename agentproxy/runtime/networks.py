@@ -16,6 +16,7 @@ from typing import Literal
 from agentproxy.runtime import private_network
 
 Kind = Literal["shared", "private", "none"]
+TRIALS = 3
 TRIAL = 30.0
 """Seconds that a fence may take to be put up once."""
 
@@ -87,7 +88,19 @@ def _obstacle(wanted: Network, has_door: bool) -> str | None:
 
 
 def trial(argv: tuple[str, ...]) -> str | None:
-    """Return why a program cannot be run to its end, None when it can. Blocking."""
+    """Return why a program cannot be run to its end, None when it can within three trials. Blocking.
+
+    bubblewrap fails when somebody takes a mount away at the moment when it looks at all of them.
+    """
+    why: str | None = None
+    for _number in range(TRIALS):
+        why = _trial(argv)
+        if why is None:
+            return None
+    return why
+
+
+def _trial(argv: tuple[str, ...]) -> str | None:
     try:
         done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=TRIAL, cwd=Path("/"))
     except (OSError, subprocess.TimeoutExpired) as error:

@@ -14,6 +14,7 @@ import select
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -71,7 +72,8 @@ def _help(slirp: str, told: int, goes_on: int, ends: int) -> NoReturn:
     said = os.memfd_create("slirp4netns")
     why = _start(slirp, pid, ends, said)
     if why is None:
-        os.write(goes_on, b"1")
+        with suppress(BrokenPipeError):  # bubblewrap has ended meanwhile, and has said why
+            os.write(goes_on, b"1")
         os._exit(0)
     os.lseek(said, 0, os.SEEK_SET)
     lines = os.read(said, 4096).decode("utf-8", "replace").strip().split("\n")
