@@ -15,7 +15,6 @@ from typing import IO, Any
 
 from twisted.application.service import IService, Service
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.endpoints import serverFromString
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.logger import ILogObserver, Logger
@@ -41,6 +40,7 @@ from agentproxy.features.preparing import Kitchen
 from agentproxy.features.retaining import Keep, Retention
 from agentproxy.features.sessions import Sessions
 from agentproxy.gateway.front import FrontFactory
+from agentproxy.gateway.listening import endpoint_of
 from agentproxy.gateway.options import GatewayCounts, GatewayOptions
 from agentproxy.gateway.resource import SessionProxyResource
 from agentproxy.gateway.target import session_id_of
@@ -320,7 +320,7 @@ class Daemon(Service):
         endpoints = [one.endpoint for one in config.listeners] or [_endpoint(config.listen, config.port)]
         for endpoint in endpoints:
             try:
-                port = await serverFromString(self._reactor, endpoint).listen(self._front)
+                port = await endpoint_of(self._reactor, endpoint).listen(self._front)
             except Exception as error:
                 raise CannotStart(f"cannot listen at {endpoint}: {error}") from error
             self._ports.append(port)

@@ -102,6 +102,11 @@ class LivingSession:
 
     # -- commands
 
+    def inherit(self, incarnation: Incarnation) -> None:
+        """Go on with an incarnation that an earlier server began."""
+        self.incarnation = incarnation
+        self._recorder.continue_life()
+
     def start(self) -> None:
         """Begin the life."""
         assert self.supervisor is not None
@@ -154,7 +159,7 @@ class LivingSession:
     async def about_to_exec(self, incarnation: Incarnation) -> None:
         """Commit what is needed to find the incarnation again."""
         self._mark_log("exec")
-        await self._recorder.commit(lambda: self._store.add_incarnation(incarnation))
+        await self._recorder.begin_life(incarnation)
 
     async def executed(self, incarnation: Incarnation) -> None:
         """Commit the process of the incarnation."""

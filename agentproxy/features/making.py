@@ -164,7 +164,7 @@ class Maker:
             socket=Path(incarnation.unix_path) if incarnation.unix_path else None,
         )
         living.supervisor = Supervisor(self._ground, plan, Nothing(), living)
-        living.incarnation = incarnation
+        living.inherit(incarnation)
         return living
 
     def records(self, session_id: str) -> Path:

@@ -19,6 +19,7 @@ from agentproxy.errors import STORE_UNAVAILABLE, Refusal
 from agentproxy.features.turns import Turns
 from agentproxy.model.event import NewEvent
 from agentproxy.model.message import Message
+from agentproxy.model.session import Incarnation
 from agentproxy.store import Store
 
 log = Logger()
@@ -58,6 +59,7 @@ class Recorder:
         self._store, self._session_id, self._incarnation = store, session_id, incarnation
         self._turns = Turns(store.together)
         self._owed = Owed()
+        self._begun = False
         self._forget_recovery: Callable[[], None] | None = None
         self._paid: list[Deferred[None]] = []
 
@@ -95,7 +97,7 @@ class Recorder:
         self._background(self._settle, owe)
 
     def life(self, changes: Mapping[str, Any]) -> None:
-        """Change fields of the incarnation."""
+        """Change fields of the incarnation; nothing, if the start ended before there was one."""
         self._background(lambda: self._change_life(changes), lambda: self._owed.life.update(changes))
 
     # -- what somebody waits for
@@ -106,6 +108,22 @@ class Recorder:
         :raises Refusal: STORE_UNAVAILABLE; nothing is kept for later.
         """
         return await self._turns.run(lambda: _awaited(write))
+
+    async def begin_life(self, incarnation: Incarnation) -> None:
+        """Commit the incarnation that is about to be executed.
+
+        :raises Refusal: STORE_UNAVAILABLE.
+        """
+
+        async def begin() -> None:
+            await self._store.add_incarnation(incarnation)
+            self.continue_life()
+
+        await self.commit(begin)
+
+    def continue_life(self) -> None:
+        """Take the incarnation as one that is in the store already: an earlier server began it."""
+        self._begun = True
 
     def tried(self) -> Deferred[None]:
         """Return a Deferred that fires when everything reported so far has been written, or is owed."""
@@ -214,7 +232,8 @@ class Recorder:
         await self._store.settle_messages(self._session_id, self._incarnation)
 
     async def _change_life(self, changes: Mapping[str, Any]) -> None:
-        await self._store.change_incarnation(self._session_id, self._incarnation, changes)
+        if self._begun:
+            await self._store.change_incarnation(self._session_id, self._incarnation, changes)
 
 
 async def _awaited(write: Callable[[], Awaitable[T]]) -> T:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import pytest_twisted
+from twisted.logger import capturedLogs
 
 from agentproxy.errors import STORE_UNAVAILABLE, Refusal
 from agentproxy.features.recording import EVENTS_OWED, Recorder
@@ -35,11 +36,12 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Store, Record
     return store, Recorder(store, "one", 1)
 
 
-async def prepare(store: Store) -> None:
+async def prepare(store: Store, recorder: Recorder) -> None:
     """Open the store and keep a session with one life."""
     await store.open()
     await store.add_session(a_session(phase=Phase.STARTING), [])
     await store.add_incarnation(an_incarnation())
+    recorder.continue_life()
 
 
 def say(recorder: Recorder, number: int, text: str, role: str = "agent") -> None:
@@ -51,7 +53,7 @@ def say(recorder: Recorder, number: int, text: str, role: str = "agent") -> None
 async def test_what_was_reported_meanwhile_is_written_afterwards(made: tuple[Store, Recorder], tmp_path: Path) -> None:
     """The record, the events in their order, the latest of each message and the end of the life are there, once."""
     store, recorder = made
-    await prepare(store)
+    await prepare(store, recorder)
     async with failing(tmp_path):
         recorder.tell("session.step", {"step": "listen"})
         recorder.change({"phase": Phase.READY}, an_event(port=9000))
@@ -85,7 +87,7 @@ async def test_what_was_reported_meanwhile_is_written_afterwards(made: tuple[Sto
 async def test_what_somebody_asks_for_is_refused_and_not_kept(made: tuple[Store, Recorder], tmp_path: Path) -> None:
     """A change that was answered with a refusal does not come true later."""
     store, recorder = made
-    await prepare(store)
+    await prepare(store, recorder)
     async with failing(tmp_path):
         with pytest.raises(Refusal, match="lock"):
             await recorder.commit(lambda: store.change_session("one", {"description": "new"}))
@@ -101,7 +103,7 @@ async def test_what_somebody_asks_for_is_refused_and_not_kept(made: tuple[Store,
 async def test_what_is_kept_is_bounded(made: tuple[Store, Recorder], tmp_path: Path) -> None:
     """However long the store fails, a session keeps so many events, the newest ones."""
     store, recorder = made
-    await prepare(store)
+    await prepare(store, recorder)
     async with failing(tmp_path):
         for number in range(EVENTS_OWED + 50):
             recorder.tell("agent.error", {"message": str(number), "level": "error"})
@@ -116,7 +118,7 @@ async def test_what_is_kept_is_bounded(made: tuple[Store, Recorder], tmp_path: P
 async def test_events_that_wait_for_one_write_are_written_together(made: tuple[Store, Recorder]) -> None:
     """Ten things told at once are two transactions, in their order."""
     store, recorder = made
-    await prepare(store)
+    await prepare(store, recorder)
     took: list[float] = []
     store.on_effort(took.append)
     for number in range(10):
@@ -130,9 +132,10 @@ async def test_events_that_wait_for_one_write_are_written_together(made: tuple[S
 @pytest_twisted.ensureDeferred
 async def test_what_the_store_does_not_take_holds_nothing_up(made: tuple[Store, Recorder], tmp_path: Path) -> None:
     """One thing that cannot be written at all is given up; what came beside and after it is written."""
-    store, _recorder = made
-    await prepare(store)
-    recorder = Recorder(store, "one", 2)  # a life that the store does not know
+    store, first = made
+    await prepare(store, first)
+    recorder = Recorder(store, "one", 2)
+    recorder.continue_life()  # one that the store does not know
     async with failing(tmp_path):
         recorder.life({"ended_at": NOW})
         recorder.tell("agent.status", {"status": "stable"})
@@ -142,4 +145,22 @@ async def test_what_the_store_does_not_take_holds_nothing_up(made: tuple[Store, 
     recorder.tell("agent.status", {"status": "running"})
     await recorder.committed()
     assert [one.data["status"] for one in await store.events("one", 0, 9)] == ["stable", "running"]
+    await store.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_start_that_ends_before_its_process_has_no_life_to_record(made: tuple[Store, Recorder]) -> None:
+    """A start that fails at the clone is over in the record; no life is made up, and nothing is logged as lost."""
+    store, recorder = made
+    await store.open()
+    await store.add_session(a_session(phase=Phase.STARTING), [])
+    with capturedLogs() as logged:
+        recorder.life({"ended_at": NOW})
+        recorder.change({"phase": Phase.ENDED}, an_event())
+        await recorder.committed()
+    assert [one["log_format"] for one in logged] == []
+    session = await store.session("one")
+    assert session is not None
+    assert session.phase is Phase.ENDED
+    assert await store.incarnations("one") == []
     await store.close()

@@ -24,12 +24,12 @@ from twisted.internet.endpoints import (
     TCP4ClientEndpoint,
     TCP6ClientEndpoint,
     UNIXClientEndpoint,
-    serverFromString,
     wrapClientTLS,
 )
 from twisted.internet.protocol import Factory
 from twisted.internet.ssl import CertificateOptions
 
+from agentproxy.gateway.listening import endpoint_of
 from tests.gateway.test_pressure import ASK, MIB, SWITCH, held, standstill
 from tests.gateway.test_relay import ID, OK, Ear, World, get, saying
 from tests.gateway.test_relay import world as world
@@ -61,7 +61,7 @@ def certificate(directory: Path) -> tuple[Path, Path]:
 
 async def listening(world: World, endpoint: str, connect: Callable[[Any], Any]) -> tuple[Any, Ear]:
     """Listen at the endpoint and return its port and a connected client."""
-    port: Any = await serverFromString(reactor, endpoint).listen(world.front)
+    port: Any = await endpoint_of(reactor, endpoint).listen(world.front)
     try:
         client: Any = await connect(port.getHost()).connect(Factory.forProtocol(Ear))
     except BaseException:
@@ -70,16 +70,24 @@ async def listening(world: World, endpoint: str, connect: Callable[[Any], Any]) 
     return port, client
 
 
-async def tls(world: World, directory: Path) -> tuple[Any, Ear]:
-    """Listen with TLS; the client offers what browsers and curl offer."""
+def tls_at(directory: Path) -> str:
+    """Return the string of an endpoint with TLS."""
     key, cert = certificate(directory)
-    where = f"ssl:0:privateKey={key}:certKey={cert}:interface=127.0.0.1"
+    return f"ssl:0:privateKey={key}:certKey={cert}:interface=127.0.0.1"
+
+
+def offer() -> CertificateOptions:
+    """Return a client's side of TLS: it offers what browsers and curl offer."""
+    return CertificateOptions(acceptableProtocols=[b"h2", b"http/1.1"])
+
+
+async def tls(world: World, directory: Path) -> tuple[Any, Ear]:
+    """Listen with TLS, with a client."""
 
     def connect(host: Any) -> Any:
-        offer = CertificateOptions(acceptableProtocols=[b"h2", b"http/1.1"])
-        return wrapClientTLS(offer, TCP4ClientEndpoint(reactor, "127.0.0.1", host.port))
+        return wrapClientTLS(offer(), TCP4ClientEndpoint(reactor, "127.0.0.1", host.port))
 
-    return await listening(world, where, connect)
+    return await listening(world, tls_at(directory), connect)
 
 
 def noting(seen: list[bytes], answer: Callable[[Ear], None]) -> Callable[[Ear], None]:
@@ -105,6 +113,28 @@ async def test_tls_tells_the_agent_and_carries_own_pages(world: World, tmp_path:
         await port.stopListening()
     assert heard.count(b"HTTP/1.1 200 OK") == 3
     assert b"own /own" in heard
+    assert b"X-Forwarded-Proto: https\r\n" in b"".join(seen)
+
+
+@pytest_twisted.ensureDeferred
+async def test_tls_behind_a_balancer_names_the_client(world: World, tmp_path: Path) -> None:
+    """A balancer that passes TLS on says first who the client is; what the client offers in TLS is answered."""
+    seen: list[bytes] = []
+    world.answer = noting(seen, saying(OK))
+    where = "haproxy:" + tls_at(tmp_path)
+    port, client = await listening(world, where, lambda host: TCP4ClientEndpoint(reactor, "127.0.0.1", host.port))
+    transport: Any = client.transport
+    transport.write(b"PROXY TCP4 8.7.6.5 127.0.0.1 1000 443\r\n")
+    transport.startTLS(offer())
+    transport.write(get(f"/{ID}/x") + get("/own", "Connection: close\r\n"))
+    try:
+        await client.until(lambda ear: bool(ear.heard))
+        assert transport.protocol.negotiatedProtocol == b"http/1.1"
+        heard = await client.until(lambda ear: ear.closed)
+    finally:
+        await port.stopListening()
+    assert heard.count(b"HTTP/1.1 200 OK") == 2
+    assert b"X-Forwarded-For: 8.7.6.5\r\n" in b"".join(seen)
     assert b"X-Forwarded-Proto: https\r\n" in b"".join(seen)
 
 

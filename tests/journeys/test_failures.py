@@ -152,6 +152,7 @@ def test_a_clone_that_fails(daemon: Daemon) -> None:
     reply = fail(daemon, params={"repo_full_name": f"file://{missing}"})
     assert kinds(reply) == (500, "start_failed", "clone")
     assert reply.json()["exit_status"] == 128
+    assert "could not be recorded" not in daemon.log.read_text()
     documented(daemon, "clone-fails", reply)
 
 
