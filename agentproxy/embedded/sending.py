@@ -10,6 +10,9 @@ entering  the screen or the cursor reacts to Enter         refused: typed and en
 A text that stands in a drawn input box two seconds after Enter was not entered (an agent that still works at a paste lets the
 key fall): as long as the agent is idle Enter is pressed again, and at the deadline the text is taken back.
 
+Nothing is typed but the paste and Enter. A character with a backspace behind it, by which others make an agent draw, is taken for
+text by a program that is too busy to take them one by one.
+
 A program that reads lines (a terminal in canonical mode) gets its lines without paste marks, which it would take for text.
 """
 
@@ -80,7 +83,7 @@ class Sender:
         data = pasted(text).encode("utf-8", "replace")
         if lines and max(map(len, data.split(b"\n"))) > MOST_LINE:
             raise SendError(f"{FAILED}the agent reads lines of at most {MOST_LINE} bytes", "too_long")
-        self._press(data if lines else b"x\x08\x1b[200~" + data + b"\x1b[201~")
+        self._press(data if lines else b"\x1b[200~" + data + b"\x1b[201~")
         if not await self._wait_change(ECHO_DEADLINE):
             if prompt and not self._terminal.unread:
                 return

@@ -67,7 +67,7 @@ typed = b""
 while True:
     for key in os.read(0, 4096):
         typed = typed[:-1] if key == 0x7f else typed + bytes([key])
-    typed = typed.replace(b"\x1b[200~", b"").replace(b"\x1b[201~", b"").replace(b"x\x08", b"")
+    typed = typed.replace(b"\x1b[200~", b"").replace(b"\x1b[201~", b"")
     open("typed", "ab").write(typed + b"|")
 """
 
@@ -85,6 +85,38 @@ def test_nothing_stays_half_typed() -> None:
 
         wait_for("the text to be erased", lambda: typed().endswith(b"hello||"))
         assert len(server.client.messages()) == 1
+
+
+FALLS_BEHIND = """
+import os, sys, time, tty
+tty.setraw(0)
+text = ""
+while True:
+    sys.stdout.write("\\x1b[2J\\x1b[H" + "\\r\\n".join(["hello", "> " + text])); sys.stdout.flush()
+    data, at = os.read(0, 65536).decode(), len(text)
+    time.sleep(0.4)
+    while data:
+        if data.startswith(("\\x1b[200~", "\\x1b[201~")):
+            data = data[6:]
+        elif data[0] == "\\r":
+            open("entered", "a").write(repr(text) + "\\n")
+            text, at, data = "", 0, data[1:]
+        elif data[0] in "\\x7f\\x08":
+            text, data = text[:at - 1] + text[at:] if at else text, data[1:]
+        else:
+            run = data.split("\\x1b")[0].split("\\x08")[0].split("\\r")[0]
+            text, data = text[:at] + run + text[at:], data[len(run):]
+"""
+
+
+def test_what_is_typed_is_the_message_and_nothing_else() -> None:
+    """A program that takes what comes at once as if the cursor had not moved between the keys enters just the message."""
+    with script(FALLS_BEHIND) as server:
+        for text in ("hello there", "second"):
+            server.wait_stable()
+            assert server.client.send(text).status == 200
+        entered = (server.directory / "entered").read_text().splitlines()
+        assert entered == ["'hello there'", "'second'"]
 
 
 DOES_NOT_READ = """
