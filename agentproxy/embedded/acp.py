@@ -9,7 +9,8 @@ what was said in it, which becomes the messages of this one.
 update             in the agent's message
 =================  =============================================================
 message chunk      its text (of the user's message while a session is loaded)
-tool call          ``[Tool: KIND] TITLE`` on a line of its own
+tool call          ``[Tool: KIND] TITLE`` on a line of its own; announced again or
+                   with another title in an update, that line changes
 tool call update   ``[Tool Status: STATUS]`` on a line of its own
 thought, plan      nothing
 =================  =============================================================
@@ -27,13 +28,12 @@ from twisted.python.failure import Failure
 
 from agentproxy.embedded.acp_talk import (
     Permission,
+    Replay,
     Reply,
     Transcript,
     cut_short,
     opened_id,
     permission_of,
-    replayed,
-    update_text,
 )
 from agentproxy.embedded.acp_wire import BAD_PARAMS, NO_METHOD, CallError, Wire, WireError
 from agentproxy.embedded.conversation import Message, now
@@ -99,7 +99,7 @@ class AcpSession:
         self._wire = Wire(self._write, self._notified, self._asked)
         self._asking: dict[str, Any] = {}
         self._in_turn = False
-        self._replaying = False
+        self._replay: Replay | None = None
         self._reply = Reply()
         self._taken: Deferred[None] | None = None
         self._telling: Any = None
@@ -148,7 +148,8 @@ class AcpSession:
 
     async def _load(self, earlier: str, place: dict[str, Any]) -> bool:
         """Open an earlier session; what the agent repeats of it becomes the messages."""
-        self._replaying, self.conversation = True, Transcript()
+        self.conversation = Transcript()
+        self._replay = Replay(self.conversation)
         try:
             await self._wire.request("session/load", {"sessionId": earlier, **place})
         except CallError as refused:
@@ -156,7 +157,7 @@ class AcpSession:
             self.warn(f"The earlier session could not be loaded, a new one begins: {refused}")
             return False
         finally:
-            self._replaying = False
+            self._replay = None
         return True
 
     # what the agent says
@@ -177,13 +178,11 @@ class AcpSession:
         update = params.get("update")
         if method != "session/update" or not isinstance(update, dict):
             return
-        if self._replaying:
-            if (message := replayed(self.conversation, update)) is not None:
+        if self._replay is not None:
+            if (message := self._replay.take(update)) is not None:
                 self._tell_message(message)
             return
-        text = update_text(update)
-        if text:
-            self._reply.grow(text)
+        if self._reply.take(update):
             self._sign()
             if self._telling is None:
                 wait = max(TOLD_EVERY, self._reply.length / TOLD_A_SECOND)

@@ -55,12 +55,79 @@ MOST_REPLY = 4 * 1024 * 1024
 """Characters of one answer that are kept, the last ones, which bounds the memory of an agent that never ends."""
 
 
+@dataclass
+class _Call:
+    """A tool call in a reply: where its line begins, the line, and what is known of the call."""
+
+    at: int
+    line: str
+    facts: dict[str, Any]
+
+    def learn(self, update: dict[str, Any]) -> bool:
+        """Take over what an update says of it; return whether it has another status now."""
+        before = self.facts.get("status")
+        self.facts.update({name: update[name] for name in _TOLD_OF_CALLS if update.get(name)})
+        return bool(self.facts.get("status") != before)
+
+
+_TOLD_OF_CALLS = ("kind", "title", "status")
+
+
 class Reply:
-    """An answer that grows."""
+    """An answer that grows. A tool call has one line, which tells what was last said of the call."""
 
     def __init__(self) -> None:
         self._parts: list[str] = []
+        self._calls: dict[str, _Call] = {}
         self.length = 0
+
+    def take(self, update: dict[str, Any]) -> bool:
+        """Take one ``session/update``; say whether there is another text now."""
+        kind, length = update.get("sessionUpdate"), self.length
+        if kind == "agent_message_chunk":
+            self.grow(_chunk(update))
+        elif kind in ("tool_call", "tool_call_update"):
+            return self._take_call(update, announced=kind == "tool_call")
+        return self.length != length
+
+    def _take_call(self, update: dict[str, Any], announced: bool) -> bool:
+        number = str(update.get("toolCallId") or "")
+        call = self._calls.get(number)
+        told = bool(update.get("status")) and not announced
+        if call is not None:
+            told = call.learn(update) or told
+            revised = self._revise(call)
+        else:
+            revised = announced
+            if announced:
+                self._announce(number, update)
+        if told:
+            self.grow(f"[Tool Status: {update['status']}]\n")
+        return revised or told
+
+    def _announce(self, number: str, update: dict[str, Any]) -> None:
+        call = _Call(self.length, _line(update), {})
+        call.learn(update)
+        if number:
+            self._calls[number] = call
+        self.grow(call.line)
+
+    def _revise(self, call: _Call) -> bool:
+        """Bring the line of *call* up to date; say whether it was not."""
+        line, old = _line(call.facts), call.line
+        if line == old:
+            return False
+        text = "".join(self._parts)
+        self._parts = [text[: call.at] + line + text[call.at + len(old) :]]
+        call.line = line
+        self._move(call.at, len(line) - len(old))
+        return True
+
+    def _move(self, behind: int, characters: int) -> None:
+        """Take notice that what stands behind a place has moved."""
+        self.length += characters
+        for call in self._calls.values():
+            call.at += characters if call.at > behind else 0
 
     def grow(self, text: str) -> None:
         """Put *text* behind it."""
@@ -68,7 +135,8 @@ class Reply:
         self.length += len(text)
         if self.length > 2 * MOST_REPLY:
             self._parts = [self.text]
-            self.length = len(self._parts[0])
+            self._move(-1, MOST_REPLY - self.length)
+            self._calls = {number: call for number, call in self._calls.items() if call.at >= 0}
 
     @property
     def text(self) -> str:
@@ -77,16 +145,8 @@ class Reply:
         return self._parts[0][-MOST_REPLY:]
 
 
-def update_text(update: dict[str, Any]) -> str:
-    """Return what one ``session/update`` adds to the agent's message."""
-    kind = update.get("sessionUpdate")
-    if kind == "agent_message_chunk":
-        return _chunk(update)
-    if kind == "tool_call":
-        return f"\n[Tool: {update.get('kind') or 'other'}] {update.get('title') or ''}\n"
-    if kind == "tool_call_update" and update.get("status"):
-        return f"[Tool Status: {update['status']}]\n"
-    return ""
+def _line(call: dict[str, Any]) -> str:
+    return f"\n[Tool: {call.get('kind') or 'other'}] {call.get('title') or ''}\n"
 
 
 def permission_of(number: str, params: dict[str, Any]) -> Permission | None:
@@ -116,16 +176,21 @@ def _chunk(update: dict[str, Any]) -> str:
     return str(content.get("text") or "") if isinstance(content, dict) else ""
 
 
-def replayed(transcript: Transcript, update: dict[str, Any]) -> Message | None:
-    """Take one update of a session that is loaded into *transcript*; return the message that is new or has grown."""
-    of_user = update.get("sessionUpdate") == "user_message_chunk"
-    role, text = ("user", _chunk(update)) if of_user else ("agent", update_text(update))
-    if not text:
-        return None
-    last = transcript.messages[-1] if transcript.messages else None
-    if last is not None and last.role == role:
-        return transcript.revise(last.content + text)
-    return transcript.add(role, text)
+class Replay:
+    """What an agent repeats of a session that is loaded, on its way into *transcript*."""
+
+    def __init__(self, transcript: Transcript) -> None:
+        self._transcript = transcript
+        self._role, self._reply = "", Reply()
+
+    def take(self, update: dict[str, Any]) -> Message | None:
+        """Take one update; return the message that is new or has grown."""
+        role = "user" if update.get("sessionUpdate") == "user_message_chunk" else "agent"
+        reply = self._reply if role == self._role else Reply()
+        if not reply.take({**update, "sessionUpdate": "agent_message_chunk"} if role == "user" else update):
+            return None
+        goes_on, self._role, self._reply = role == self._role, role, reply
+        return self._transcript.revise(reply.text) if goes_on else self._transcript.add(role, reply.text)
 
 
 def opened_id(result: Any) -> str:

@@ -129,6 +129,37 @@ def test_a_turn_keeps_its_order_and_its_last_updates(agent: Agent) -> None:
     assert agent.session.status == "stable"
 
 
+def test_a_tool_call_that_is_announced_again_stands_once(agent: Agent) -> None:
+    """Its one line tells what was last said of the call, wherever in the answer it stands; a new status is told once."""
+    agent.prompt("one")
+    agent.chunk("First.")
+    agent.update("tool_call", toolCallId="a", title="Terminal", kind="execute", status="pending", rawInput={})
+    agent.update("tool_call", toolCallId="b", title="Read", kind="read", status="pending")
+    agent.chunk("Then.")
+    agent.update("tool_call", toolCallId="a", title="`echo hello`", kind="execute", status="pending")
+    agent.update("tool_call_update", toolCallId="b", title="Read notes.txt", status="completed")
+    agent.update("tool_call", toolCallId="a", title="`echo hello`", kind="execute", status="completed")
+    agent.update("tool_call", title="Nameless", kind="read")
+    agent.update("tool_call", title="Nameless", kind="read")
+    agent.answer("session/prompt", result={"stopReason": "end_turn"})
+    calls = "\n[Tool: execute] `echo hello`\n\n[Tool: read] Read notes.txt\n"
+    ends = "[Tool Status: completed]\n[Tool Status: completed]\n"
+    expected = f"First.{calls}Then.{ends}" + 2 * "\n[Tool: read] Nameless\n"
+    assert agent.said() == [("user", "one"), ("agent", expected)]
+
+
+def test_a_call_that_is_forgotten_is_announced_anew(agent: Agent) -> None:
+    """Behind more words than are kept a later word of the call changes none of them."""
+    agent.prompt("one")
+    agent.update("tool_call", toolCallId="a", title="old", kind="read")
+    agent.chunk("x" * (2 * MOST_REPLY))
+    agent.update("tool_call", toolCallId="b", title="kept", kind="read")
+    agent.update("tool_call", toolCallId="a", title="new", kind="read")
+    agent.update("tool_call", toolCallId="b", title="changed", kind="read")
+    agent.answer("session/prompt", result={"stopReason": "end_turn"})
+    assert agent.said()[-1][1].endswith("x\n[Tool: read] changed\n\n[Tool: read] new\n")
+
+
 def test_what_comes_after_the_result_still_belongs_to_the_answer(agent: Agent) -> None:
     """A late chunk is not thrown away."""
     agent.prompt("one")
