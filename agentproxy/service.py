@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import signal
@@ -63,6 +62,7 @@ from agentproxy.runtime.start_queue import StartQueue
 from agentproxy.runtime.starting import Ground
 from agentproxy.runtime.watching import read_boot_id
 from agentproxy.store import Sealer, Store, StoreError
+from agentproxy.store.claiming import claim
 from agentproxy.web.access_log import LoggingSite
 from agentproxy.web.attendance import Attendance
 from agentproxy.web.documents import Documents
@@ -110,6 +110,8 @@ class Daemon(Service):
         self._launcher: Launcher = Executing()
         self._fork_server: ForkServer | None = None
         self._clearing: Clearing | None = None
+        self._taken_over = False
+        self._stopping = False
 
     def setServiceParent(self, parent: Any) -> None:
         """Join the application, and say how it logs; this comes before twistd begins to."""
@@ -179,6 +181,9 @@ class Daemon(Service):
         maker.house = attendance.house
         sessions.attention = attendance.house.attention
         await self._take_over(store, sessions, maker)
+        self._taken_over = True
+        if self._stopping:
+            raise CancelledError
         attendance.start()
         self._retention = self._make_retention(store, maker)
         self._retention.start()
@@ -389,8 +394,10 @@ class Daemon(Service):
         return Deferred.fromCoroutine(self._close())
 
     async def _close(self) -> None:
+        self._stopping = True
         if self._opening is not None:
-            self._opening.cancel()
+            if self._taken_over:  # else sessions that nobody has taken over yet would be left running
+                self._opening.cancel()
             await self._opening
         for port in self._ports:
             await port.stopListening()
@@ -442,28 +449,15 @@ def _catalogue(agents: Mapping[str, AgentOptions]) -> catalogue.Catalogue:
 def _take(directory: Path) -> IO[str]:
     """Make the server's directory and lock it.
 
-    :raises CannotStart: it cannot be used, or another server has it.
+    :raises CannotStart: it cannot be used.
+    :raises StoreError: another server has it, and would lose its sessions to this one.
     """
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return _lock(directory)
+        return claim(directory / "lock", f"another agentproxy uses data_dir {directory}; give this one its own")
     except OSError as error:
         advice = "name another with data_dir or AGENTPROXY_DATA_DIR"
         raise CannotStart(f"data_dir {directory} cannot be used: {error.strerror}; {advice}") from error
-
-
-def _lock(directory: Path) -> IO[str]:
-    """Return the open lock file of a data directory; closing it gives the directory free.
-
-    :raises CannotStart: another server uses the directory. It would lose its sessions to this one.
-    """
-    file = (directory / "lock").open("w", encoding="ascii")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        raise CannotStart(f"another agentproxy uses data_dir {directory}; give this one its own") from None
-    return file
 
 
 def _which(name: str, environment: Mapping[str, str]) -> str | None:

@@ -11,7 +11,7 @@ from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Thread
-from typing import Any, TypeVar, cast
+from typing import IO, Any, TypeVar, cast
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
@@ -28,6 +28,7 @@ from agentproxy.model.session import Incarnation, Session
 from agentproxy.store import delivery_tables as delivery_tables
 from agentproxy.store import identity_tables as identity_tables
 from agentproxy.store import journal, lives, retention, transcripts
+from agentproxy.store.claiming import claim_database
 from agentproxy.store.engines import address, make_engines, make_private_file, sqlite_file
 from agentproxy.store.sealing import Sealer
 from agentproxy.store.trouble import StoreError, sentence, translated
@@ -76,11 +77,12 @@ class Store:
         self._writer: Writer | None = None
         self._pool: ThreadPool | None = None
         self._reading: Engine | None = None
+        self._claim: IO[str] | None = None
 
     async def open(self) -> None:
         """Start the threads and bring the schema up to date, after a backup copy.
 
-        :raises StoreError: the database cannot be opened or its schema is newer than this version.
+        :raises StoreError: the database cannot be opened, another server uses it, or its schema is newer than this version.
         """
         if self._writer is not None:
             raise StoreError("the store is open already")
@@ -104,6 +106,7 @@ class Store:
         try:
             if file is not None:
                 make_private_file(file)
+                self._claim = claim_database(file)
             upgrade(writing, file)
         except (OSError, SQLAlchemyError) as error:
             raise StoreError(
@@ -121,6 +124,9 @@ class Store:
             pool.stop()
         if reading is not None:
             reading.dispose()
+        claim, self._claim = self._claim, None
+        if claim is not None:
+            claim.close()
 
     def healthy(self) -> str | None:
         """Return None, or the sentence why writing fails."""

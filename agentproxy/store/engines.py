@@ -55,7 +55,7 @@ def sqlite_file(url: URL) -> Path | None:
 def make_engines(url: URL, synchronous: str, readers: int, *, alone: bool = True) -> tuple[Engine, Engine]:
     """Return the engine that writes (one connection) and the one that reads (at most *readers*); nothing is opened.
 
-    :param alone: whether nobody else who asks for this may use the database meanwhile. A file has a lock beside it.
+    :param alone: whether nobody else who asks for this may use a PostgreSQL database meanwhile; for a file see ``claiming.py``.
     """
     if synchronous not in SYNCHRONOUS:
         raise StoreError(f"synchronous is {synchronous!r}: expected one of {', '.join(SYNCHRONOUS)}")

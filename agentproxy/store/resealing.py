@@ -7,7 +7,6 @@ crash at any moment leaves every value readable.
 from __future__ import annotations
 
 import base64
-import fcntl
 import os
 import secrets
 from collections.abc import Callable, Iterator
@@ -18,6 +17,7 @@ from typing import Any
 
 from sqlalchemy import Column, Connection, Engine, Table, select, update
 
+from agentproxy.store.claiming import claim
 from agentproxy.store.identity_tables import logins, shares
 from agentproxy.store.schema import incarnations, sessions
 from agentproxy.store.sealing import KEY_FILE, Sealer, read_keys
@@ -76,11 +76,7 @@ def alone(directory: Path) -> Iterator[None]:
 
     :raises StoreError: a server uses it.
     """
-    with (directory / "lock").open("a", encoding="ascii") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise StoreError(f"a server uses {directory}: stop it first") from None
+    with claim(directory / "lock", f"a server uses {directory}: stop it first"):
         yield
 
 

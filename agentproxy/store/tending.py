@@ -14,6 +14,7 @@ from sqlalchemy import URL, Connection, Engine, Select, func, select
 from sqlalchemy.exc import DBAPIError
 
 from agentproxy.store import journal, resealing
+from agentproxy.store.claiming import claim_database
 from agentproxy.store.copying import backup as copy_file
 from agentproxy.store.engines import FILE, address, make_engines, sqlite_file
 from agentproxy.store.rows import event_of, message_of, moment
@@ -44,6 +45,7 @@ def opened(url: str | None, directory: Path, *, alone: bool = False) -> Iterator
     file = sqlite_file(where)
     if file is not None and not file.is_file():
         raise StoreError(f"there is no database at {file}")
+    held = claim_database(file) if alone and file is not None else None
     engine, unused = make_engines(where, "full", 1, alone=alone)
     try:
         yield where, engine
@@ -52,6 +54,8 @@ def opened(url: str | None, directory: Path, *, alone: bool = False) -> Iterator
     finally:
         engine.dispose()
         unused.dispose()
+        if held is not None:
+            held.close()
 
 
 def check(url: str | None, directory: Path) -> Found:

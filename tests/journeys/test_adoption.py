@@ -7,6 +7,8 @@ import os
 import re
 import signal
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -16,6 +18,7 @@ import psutil
 import pytest
 
 from agentproxy.model.backend import DOOR_HEADER
+from tests.agent_servers import clean_environment
 from tests.daemon import Daemon
 from tests.waiting import wait_for
 from tests.wire import Client
@@ -150,6 +153,39 @@ def test_a_planned_restart_is_not_noticed(begin: Begin, tmp_path: Path) -> None:
         assert shown(daemon, session_id)["phase"] == "ready"
     assert {process.pid for process in processes_of(tmp_path)} == before
     assert shown(daemon, session_id)["incarnation"] == 1
+
+
+def catches_sigterm(pid: int) -> bool:
+    """Return whether a process has a handler for SIGTERM by now."""
+    found = re.search(r"^SigCgt:\s*([0-9a-f]+)$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    return found is not None and bool(int(found[1], 16) >> (signal.SIGTERM - 1) & 1)
+
+
+def test_a_server_that_is_stopped_before_it_took_over_ends_what_was_left(tmp_path: Path) -> None:
+    """SIGTERM while a start is under way leaves no agent of the server before it running, and says how they ended."""
+    first = Daemon(tmp_path)
+    left = {first.start(), first.start()}
+    crash(first)
+    assert processes_of(tmp_path)
+    with closing(sqlite3.connect(tmp_path / "data" / "agentproxy.db", isolation_level=None)) as database:
+        database.execute("BEGIN IMMEDIATE")  # the start has to wait here
+        with (tmp_path / "second.log").open("wb") as log:
+            environment = clean_environment(tmp_path, {"AGENTPROXY_DATA_DIR": str(tmp_path / "data")})
+            command = [sys.executable, "-m", "agentproxy", "--port", "0"]
+            second = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=log, stderr=log)
+        try:
+            wait_for("the second server takes signals", lambda: catches_sigterm(second.pid))
+            second.send_signal(signal.SIGTERM)
+            wait_for("it has heard", lambda: "SIGTERM" in (tmp_path / "second.log").read_text())
+            database.execute("ROLLBACK")
+            assert second.wait(40) == -signal.SIGTERM
+        finally:
+            second.kill()
+            second.wait(30)
+    assert "listens at" not in (tmp_path / "second.log").read_text()
+    assert processes_of(tmp_path) == []
+    kept = rows(tmp_path, "SELECT session_id, data FROM events WHERE kind = 'session.ended'")
+    assert {session_id: json.loads(data)["reason"] for session_id, data in kept} == dict.fromkeys(left, "stopped")
 
 
 def test_an_agent_that_died_meanwhile_is_told(begin: Begin, tmp_path: Path) -> None:

@@ -13,8 +13,9 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
+from twisted.internet import reactor
 
-from agentproxy.store import Sealer, Store, StoreError, copying, upgrade
+from agentproxy.store import Sealer, Store, StoreError, copying, tending, upgrade
 from agentproxy.store.schema import metadata
 from tests.store.making import a_session, a_store
 
@@ -62,6 +63,25 @@ async def test_a_newer_schema_is_refused_and_left_alone(tmp_path: Path) -> None:
     execute(file, f"UPDATE alembic_version SET version_num = '{newest()}'")
     await store.open()
     await store.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_file_that_another_server_uses_is_refused(tmp_path: Path) -> None:
+    """Two servers with one SQLite address do not share it, whatever name it has: the second one gets a sentence."""
+    first, link = a_store(tmp_path), tmp_path / "link.db"
+    await first.open()
+    link.symlink_to(tmp_path / "agentproxy.db")
+    own = tmp_path / "own"
+    own.mkdir()
+    second = Store(reactor, f"sqlite:///{link}", own, secrets=Sealer.from_directory(own))
+    with pytest.raises(StoreError, match=r"another agentproxy uses the database .*link\.db.*store\.url"):
+        await second.open()
+    with pytest.raises(StoreError, match="another agentproxy"), tending.opened(None, tmp_path, alone=True):
+        pass
+    await first.run(lambda connection: connection.exec_driver_sql("DELETE FROM counters WHERE 0"), writes=True)
+    await first.close()
+    await second.open()
+    await second.close()
 
 
 @pytest_twisted.ensureDeferred
