@@ -35,7 +35,8 @@ class Exchange:
 
     What is there says how far it is: ``_finding`` while the agent server is looked for, ``_pending`` while it is connected to,
     ``_agent`` from then on, ``_body`` once the answer's head has passed, ``over`` at the end. After a switch of protocols a
-    :class:`Tunnel` goes on in its place. (An Automat machine here would cost as much again as everything else it does.)
+    :class:`Tunnel` goes on in its place. (Four steps of an Automat machine cost some 8 us, a
+    quarter of what a forwarded request costs in all.)
 
     :param session_id: the one of ``head.target``.
     :ivar over: nothing more happens.
