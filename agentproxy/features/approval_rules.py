@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from agentproxy.errors import FORBIDDEN, INVALID_REQUEST, RULE_NOT_FOUND, Refusal
+from agentproxy.features.permitting import Note
 from agentproxy.model.approval import Rule
 from agentproxy.model.permission import may
 from agentproxy.model.principal import Principal
@@ -23,10 +24,12 @@ class Rules:
     """All rules.
 
     :param configured: those of the configuration; nobody can remove them by the API.
+    :param note: keeps in the audit who added and removed which.
     """
 
-    def __init__(self, store: Store, configured: Sequence[Rule]) -> None:
+    def __init__(self, store: Store, configured: Sequence[Rule], note: Note) -> None:
         self._store = store
+        self._note = note
         self._configured = tuple(configured)
         self._kept: list[Rule] = []
 
@@ -63,6 +66,7 @@ class Rules:
         )
         await self._store.run(lambda it: rows.add_rule(it, kept, micros(now)), writes=True)
         self._kept.append(kept)
+        self._note(caller, "rule.add", None, True, "session.message", _facts(kept))
         return kept
 
     async def remove(self, caller: Principal, rule_id: str) -> None:
@@ -76,3 +80,12 @@ class Rules:
             raise Refusal(RULE_NOT_FOUND, rule_id)
         await self._store.run(lambda it: rows.remove_rule(it, rule_id), writes=True)
         self._kept.remove(found)
+        reason = "its owner" if found.owner == caller.user_id else "admin.settings"
+        self._note(caller, "rule.remove", None, True, reason, _facts(found))
+
+
+def _facts(rule: Rule) -> dict[str, object]:
+    """Return what the audit keeps of a rule: enough to know what it answered, for whom and until when."""
+    until = rule.expires_at.isoformat() if rule.expires_at is not None else None
+    named = {"rule": rule.id, "owner": rule.owner, "command": rule.command, "answer": rule.answer}
+    return {**named, "agent": rule.agent, "repository": rule.repository, "until": until}

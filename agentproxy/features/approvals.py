@@ -22,6 +22,7 @@ from agentproxy.errors import AGENT_UNREACHABLE, APPROVAL_CHANGED, APPROVAL_NOT_
 from agentproxy.features.approval_rules import Rules
 from agentproxy.features.attention import Watcher
 from agentproxy.features.deliveries import Permitting
+from agentproxy.features.permitting import Note
 from agentproxy.model.approval import (
     OPEN,
     Approval,
@@ -46,9 +47,6 @@ KEY_PAUSE = 0.5
 """Seconds between two keys of an answer: an Esc and the key behind it would be read as one Alt key."""
 IGNORED = 5.0
 """Seconds after which a prompt that stands on although it was answered is asked anew."""
-
-Note = Callable[[Principal, str, str, bool, str, Mapping[str, Any]], None]
-"""Keeps in the audit: who, the verb, the session, allowed, the reason, facts."""
 
 
 class Asking(Protocol):

@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from agentproxy.errors import BUDGET_SPENT, INVALID_REQUEST, Refusal
+from agentproxy.features.permitting import Note
 from agentproxy.model.budget import MEASURES, Account, Budget, Level, Spent, applying, level, period, subjects
 from agentproxy.model.permission import may, require
 from agentproxy.model.principal import Principal
@@ -24,6 +25,7 @@ class Budgets:
     """What was spent, in memory and in the store.
 
     :param tell: told of an account that is near its limit, at it, or lifted.
+    :param note: keeps in the audit who lifted what.
     :param changed: called when something that was held may go on.
     :param now: the time, in UTC.
     """
@@ -33,10 +35,12 @@ class Budgets:
         store: Store,
         budgets: Sequence[Budget],
         tell: Callable[[str, dict[str, Any]], None],
+        note: Note,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.changed: Callable[[], None] = lambda: None
         self._store, self._budgets, self._tell, self._now = store, tuple(budgets), tell, now
+        self._note = note
         self._spent: dict[Account, Spent] = {}
 
     async def open(self) -> None:
@@ -90,7 +94,10 @@ class Budgets:
             self._spent[account] = Spent(account, known.amount, known.lifted + amount)
         account, limit = found[0]
         now = level(account, limit, self._spent)
-        self._say(subject.partition(" ")[2] if subject.startswith("session ") else "", now, "lifted")
+        session_id = subject.partition(" ")[2] if subject.startswith("session ") else ""
+        self._say(session_id, now, "lifted")
+        facts = {"subject": subject, "measure": measure, "amount": amount, "limit": now.limit}
+        self._note(caller, "budget.lift", session_id or None, True, "admin.settings", facts)
         self.changed()
         return now
 

@@ -5,7 +5,7 @@ Everything that touches a session passes through :meth:`Permits.refusal`; nothin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -20,6 +20,10 @@ from agentproxy.model.start import StartRequest
 
 _SELDOM = frozenset({"session.list", "session.read"})
 """Verbs that the owner does all day: noted only when somebody else does them, or when refused."""
+
+
+Note = Callable[[Principal, str, str | None, bool, str, Mapping[str, object]], None]
+"""Keeps in the audit: who, the verb, the session if it is about one, allowed, the reason, facts."""
 
 
 @dataclass(frozen=True, slots=True)

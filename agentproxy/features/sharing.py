@@ -87,7 +87,10 @@ class Sharing:
         kept = await self._store.add_share(share)
         self._links[digest(kept.token)] = kept
         self._edits += 1
-        return kept, kept.token == share.token
+        new = kept.token == share.token
+        if new:
+            self._note(caller, "link.add", session_id, access=access, until=expires and expires.isoformat())
+        return kept, new
 
     async def link(self, caller: Principal, session_id: str) -> Share:
         """Return the link of a session.
@@ -112,6 +115,10 @@ class Sharing:
         self._links.pop(digest(share.token), None)
         self._edits += 1
         self._changed()
+        self._note(caller, "link.remove", session_id, access=share.access)
+
+    def _note(self, caller: Principal, verb: str, session_id: str, **facts: object) -> None:
+        self._permits.note(caller, verb, session_id, True, "session.share", **facts)
 
     def _link_of(self, session_id: str) -> Share | None:
         return next((one for one in self._links.values() if one.session_id == session_id), None)
@@ -140,6 +147,7 @@ class Sharing:
         self._grants[session_id, grantee] = grant
         self._edits += 1
         self._use()
+        self._note(caller, "grant.add", session_id, grantee=grantee, access=access)
         return grant
 
     async def ungrant(self, caller: Principal, session_id: str, grantee: str) -> None:
@@ -153,6 +161,7 @@ class Sharing:
         self._grants.pop((session_id, grantee), None)
         self._edits += 1
         self._use()
+        self._note(caller, "grant.remove", session_id, grantee=grantee)
 
     async def access(
         self, caller: Principal, session_id: str, user: str | None

@@ -21,7 +21,8 @@ class Attempt:
     :param source: how the actor was recognised, as in :class:`Principal`.
     :param credential: id of the key, token or log-in; never the secret.
     :param address: where the request came from.
-    :param verb: the permission that it needed, or ``auth.login``, ``auth.logout``, ``auth.refused``, or the route that refused it.
+    :param verb: the permission that it needed, or what was changed (``grant.add``, ``budget.lift``, ...),
+        or ``auth.login``, ``auth.logout``, ``auth.refused``, or the route that refused it.
     :param reason: the permission or grant that allowed it, or why it was refused.
     :param facts: what else is worth keeping; JSON values.
     """

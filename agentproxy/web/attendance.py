@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -44,19 +45,21 @@ class Attendance:
         self._store = store
         self._guards = config.gateway.guard_approvals
         deliveries = Deliveries(store, sessions, reactor)
-        rules = Rules(store, [_rule(number, one) for number, one in enumerate(config.approvals.rules)])
-        terms = ApprovalTerms(config.approvals.expire_after, config.approvals.deny_expired)
 
-        def note(who: Principal, verb: str, session_id: str, allowed: bool, reason: str, facts: Any) -> None:
+        def note(
+            who: Principal, verb: str, session_id: str | None, allowed: bool, reason: str, facts: Mapping[str, object]
+        ) -> None:
             permits.note(who, verb, session_id, allowed, reason, **facts)
 
+        rules = Rules(store, [_rule(number, one) for number, one in enumerate(config.approvals.rules)], note)
+        terms = ApprovalTerms(config.approvals.expire_after, config.approvals.deny_expired)
         self._approvals = Approvals(store, sessions, rules, terms, note, reactor)
         budgets = [Budget(one.subject, one.measure, one.limit, one.per) for one in config.budgets]
-        self._budgets = Budgets(store, budgets, self._tell)
+        self._budgets = Budgets(store, budgets, self._tell, note)
         self.house = House(deliveries, self._approvals, self._budgets, reactor)
         self.starts = Starts(sessions, store)
         self.parts = (
-            DeliveryRoutes(deliveries, self.house, sessions),
+            DeliveryRoutes(deliveries, self.house, sessions, note),
             ApprovalRoutes(
                 self._approvals,
                 self._budgets,

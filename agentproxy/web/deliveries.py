@@ -24,6 +24,7 @@ from twisted.web.http import Request
 from agentproxy.features.attending import House
 from agentproxy.features.deliveries import Deliveries, NewMessage, Permitting
 from agentproxy.features.keyboard import LONGEST
+from agentproxy.features.permitting import Note
 from agentproxy.model.delivery import At, Delivery, DeliveryState
 from agentproxy.model.principal import Principal
 from agentproxy.web import asked, wire
@@ -101,8 +102,8 @@ def _seconds(value: float | None, path: str) -> float | None:
 class DeliveryRoutes:
     """The routes of messages, deliveries and the keyboard."""
 
-    def __init__(self, deliveries: Deliveries, house: House, permits: Permitting) -> None:
-        self._deliveries, self._house, self._permits = deliveries, house, permits
+    def __init__(self, deliveries: Deliveries, house: House, permits: Permitting, note: Note) -> None:
+        self._deliveries, self._house, self._permits, self._note = deliveries, house, permits, note
 
     @route("POST", "/sessions/<session_id>/messages")
     async def send(self, request: Request, caller: Principal, session_id: str) -> bytes:
@@ -192,6 +193,7 @@ class DeliveryRoutes:
             raise wire.invalid("$.seconds", f"expected seconds above 0, at most {LONGEST:g}")
         await self._permits.permitted(caller, session_id, "session.message")
         attendant = self._house.living(session_id)
+        before = attendant.keyboard.holder
         if body.action == "take":
             if body.force:
                 await self._permits.permitted(caller, session_id, "session.stop")
@@ -205,6 +207,10 @@ class DeliveryRoutes:
             if body.force:
                 await self._permits.permitted(caller, session_id, "session.stop")
             attendant.keyboard.release(caller.user_id, force=body.force)
+        if before != (holder := attendant.keyboard.holder):  # a page that shows a terminal takes it again and again
+            reason = "session.stop" if body.force and body.action != "hand_over" else "session.message"
+            facts = {"before": before, "holder": holder}
+            self._note(caller, f"keyboard.{body.action}", session_id, True, reason, facts)
         return self._keyboard(request, session_id)
 
     def _keyboard(self, request: Request, session_id: str) -> bytes:

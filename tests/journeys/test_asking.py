@@ -197,6 +197,61 @@ def test_budgets_warn_hold_and_are_lifted_by_who_may(tmp_path: Path) -> None:
         town.stop()
 
 
+def test_the_audit_says_who_changed_what_for_others(tmp_path: Path) -> None:
+    """Budgets lifted, rules, keyboards, grants and links: each with who did it, from where, and what it gave to whom."""
+    town = Town(tmp_path, budgets=[{"subject": "user", "measure": "turns", "limit": 5, "per": "day"}])
+    try:
+        session_id = town.started("alice", agent="talker")
+        town.ask("root", "POST", "/budgets/lift", {"subject": "user alice", "measure": "turns", "amount": 2})
+        rule = town.ask("alice", "POST", "/approvals/rules", {"command": "make *", "answer": "deny"}).json()["rule_id"]
+        town.ask("root", "DELETE", f"/approvals/rules/{rule}")
+        keyboard = f"/sessions/{session_id}/keyboard"
+        for _again in range(2):
+            assert town.ask("alice", "POST", keyboard, {"action": "take"}).status == 200
+        assert town.ask("root", "POST", keyboard, {"action": "take", "force": True}).status == 200
+        assert town.ask("root", "POST", keyboard, {"action": "hand_over", "to": "bob"}).status == 200
+        access = f"/sessions/{session_id}/access/user:bob"
+        assert town.ask("alice", "PUT", access, {"access": "write"}).status < 300
+        assert town.ask("alice", "DELETE", access).status < 300
+        assert town.ask("alice", "POST", f"/sessions/{session_id}/share").status < 300
+        assert town.ask("root", "DELETE", f"/sessions/{session_id}/share").status < 300
+
+        def changes() -> list[dict[str, Any]] | None:
+            entries = town.ask("root", "GET", "/audit?limit=1000").json()["entries"]
+            found = [
+                one for one in entries if one["verb"].split(".")[0] in ("budget", "rule", "keyboard", "grant", "link")
+            ]
+            return found if len(found) >= 10 else None
+
+        found = wait_for("the audit", changes)
+        assert all((one["allowed"], one["address"]) == (True, "127.0.0.1") for one in found)
+        assert [(one["actor"], one["verb"]) for one in found] == [
+            ("root", "budget.lift"),
+            ("alice", "rule.add"),
+            ("root", "rule.remove"),
+            ("alice", "keyboard.take"),
+            ("root", "keyboard.take"),
+            ("root", "keyboard.hand_over"),
+            ("alice", "grant.add"),
+            ("alice", "grant.remove"),
+            ("alice", "link.add"),
+            ("root", "link.remove"),
+        ]
+        facts = [one["facts"] for one in found]
+        assert facts[0] == {"subject": "user alice", "measure": "turns", "amount": 2, "limit": 7}
+        assert (facts[1]["command"], facts[1]["answer"], facts[1]["owner"]) == ("make *", "deny", "alice")
+        assert facts[2]["rule"] == rule
+        assert facts[3:6] == [
+            {"before": None, "holder": "alice"},
+            {"before": "alice", "holder": "root"},
+            {"before": "root", "holder": "bob"},
+        ]
+        assert facts[6] == {"grantee": "user:bob", "access": "write"}
+        assert {one["session_id"] for one in found[3:]} == {session_id}
+    finally:
+        town.stop()
+
+
 def test_sessions_end_by_user_and_agent_but_not_while_they_ask(tmp_path: Path) -> None:
     """Each after a warning; one that waits for an approval is not idle; reading is no activity."""
     culling = {
