@@ -19,7 +19,8 @@ from agentproxy.commands import output
 from agentproxy.commands.github import init_github_repository, setup_gh
 from agentproxy.commands.keys import generate_token
 from agentproxy.runtime import catalogue
-from agentproxy.runtime.homes import Homes, fill
+from agentproxy.runtime.home_content import fill
+from agentproxy.runtime.homes import Homes
 
 
 @click.group()

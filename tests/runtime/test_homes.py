@@ -11,7 +11,7 @@ import pytest_twisted
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentproxy.runtime.catalogue import load
+from agentproxy.runtime.catalogue import HomeFile, load
 from agentproxy.runtime.homes import Homes, safe_name
 from agentproxy.runtime.steps import StepFailed
 
@@ -74,6 +74,49 @@ async def test_codex_gets_trust_and_a_provider(tmp_path: Path) -> None:
     assert "secret" not in text
     assert (found["model"], found["projects"]["/w"]["trust_level"]) == ("m", "trusted")
     assert found["model_providers"][found["model_provider"]]["base_url"] == "https://api.openai.com/v1"
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        """[model_providers.openai-key]\nname = "mine"\nbase_url = 'http://old'  # ours\n[model_providers.b]\nbase_url = "http://b"\n""",
+        """model_providers.openai-key.base_url = "http://old"\nmodel_providers.openai-key.name = "mine"\n"""
+        """model_providers.b.base_url = "http://b"\n""",
+        """[model_providers.b]\nbase_url = "http://b"\n[model_providers."openai-key"]\nname = "mine"\n""",
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_each_start_gets_the_address_of_its_own_request(tmp_path: Path, changed: str) -> None:
+    """A variable of the request counts although an earlier start wrote another; what the user changed beside it stays."""
+    homes = Homes(tmp_path)
+    home = homes.of("ann")
+    (home / ".codex").mkdir(parents=True)
+    config = home / ".codex/config.toml"
+    config.write_text(f'# mine\nmodel_provider = "b"\n{changed}')
+    for address in ("http://one/v1", 'http://two/"quoted"'):
+        await homes.prepare(home, CODEX, {"WORK": "/w", "OPENAI_API_KEY": "k", "OPENAI_BASE_URL": address})
+        found = tomllib.loads(config.read_text())
+        assert found["model_providers"]["openai-key"]["base_url"] == address
+        assert (found["model_provider"], found["model_providers"]["openai-key"]["name"]) == ("b", "mine")
+        assert found["model_providers"]["b"] == {"base_url": "http://b"}
+        assert "# mine" in config.read_text()
+        assert ("# ours" in config.read_text()) == ("# ours" in changed)
+    await homes.prepare(home, CODEX, {"WORK": "/w", "OPENAI_API_KEY": "k"})
+    assert tomllib.loads(config.read_text())["model_providers"]["openai-key"]["base_url"] == "https://api.openai.com/v1"
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_variable_in_json_counts_at_each_start(tmp_path: Path) -> None:
+    """The value with the variable follows it; the user's own keys stay."""
+    homes = Homes(tmp_path)
+    home = homes.of("ann")
+    files = [HomeFile("a.json", "json", {"server": {"url": "@URL@", "theme": "dark"}})]
+    await homes.prepare(home, files, {"URL": "http://one"})
+    (home / "a.json").write_text('{"server": {"url": "http://one", "theme": "light"}, "own": 1}')
+    await homes.prepare(home, files, {"URL": "http://two"})
+    assert json.loads((home / "a.json").read_text()) == {"server": {"url": "http://two", "theme": "light"}, "own": 1}
+    await homes.prepare(home, files, {})
+    assert json.loads((home / "a.json").read_text())["server"]["url"] == "http://two"
 
 
 @pytest_twisted.ensureDeferred
