@@ -42,6 +42,7 @@ from typing import Any, NoReturn
 
 from agentproxy.embedded.cloning import fork_into
 from agentproxy.embedded.fork_server_identity import Identity
+from agentproxy.embedded.lean import leave_out_tls
 
 MOST_BYTES = 4 * 1024 * 1024
 """The longest text that is taken."""
@@ -298,6 +299,7 @@ def load() -> None:
 
     :raises RuntimeError: one of them has made a reactor, which a fork must not share.
     """
+    leave_out_tls()  # a fork copies the page tables of all that is imported
     for name in IMPORTED:
         import_module(name)
     _warm_up()
