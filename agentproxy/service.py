@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import sys
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from ipaddress import ip_network
@@ -202,6 +203,10 @@ class Daemon(Service):
     async def _take_over(self, store: Store, sessions: Sessions, maker: Maker) -> None:
         """Go on with the sessions of the server before this one."""
         adopting = self._config.sessions.adopt
+        root = cgroups.find_root()
+        swept = await deferToThread(cgroups.Cgroups(root).sweep, time.time()) if root is not None else 0
+        if swept:
+            log.info("Removed {count} empty cgroups that earlier servers have left", count=swept)
         await Adopter(store, sessions, maker, read_boot_id(), adopting).take_over()
         self._clearing = clearing = Clearing(store, Directories(self._config.data_dir / "sessions"))
         clearing.start()

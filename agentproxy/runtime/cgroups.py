@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from pathlib import Path
 
 CANNOT_PROMISE = (
@@ -14,6 +15,10 @@ CANNOT_PROMISE = (
     " can outlive its agent. Run the service with Delegate=yes or as root."
 )
 _PARENT = "agentproxy"
+_OURS = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}-[0-9]+")
+"""The name of a group: a session's id and the number of its life."""
+LEFT_AFTER = 600.0
+"""Seconds after which a group without a process is nobody's start: those of another server have theirs within a moment."""
 
 
 def find_root(mountinfo: Path = Path("/proc/self/mountinfo"), own: Path = Path("/proc/self/cgroup")) -> Path | None:
@@ -57,6 +62,24 @@ class Cgroups:
         except OSError:
             return None
         return group
+
+    def sweep(self, now: float) -> int:
+        """Remove the groups that dead servers have left, and return how many; one with a process is never removed.
+
+        :param now: the time, in seconds since the epoch.
+        """
+        try:
+            found = [entry for entry in os.scandir(self._parent) if _OURS.fullmatch(entry.name)]
+        except OSError:
+            return 0
+        return sum(_is_old(entry, now) and remove(Path(entry.path)) for entry in found)
+
+
+def _is_old(entry: os.DirEntry[str], now: float) -> bool:
+    try:
+        return now - entry.stat(follow_symlinks=False).st_mtime >= LEFT_AFTER
+    except OSError:
+        return False
 
 
 def members(group: Path) -> list[int]:
