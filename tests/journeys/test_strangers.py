@@ -123,9 +123,13 @@ def test_the_list_is_the_live_tree(daemon: GuardedDaemon) -> None:
 
 
 def test_every_way_of_the_listening_protocol_is_tried() -> None:
-    """A request becomes an exchange with an agent server or a turn of the site; another way needs its own attack here."""
+    """A request becomes an exchange with an agent server, perhaps a tunnel, or a turn of the site; each way is attacked here."""
     ways = set(FrontProtocol.__annotations__["_turn"].split(" | ")) - {"None"}
-    tried = {"Exchange": test_the_gateway_refuses_strangers, "SiteTurn": test_somebody_without_a_key_gets_401}
+    tried = {
+        "Exchange": test_the_gateway_refuses_strangers,
+        "Tunnel": test_a_web_socket_refuses_strangers,
+        "SiteTurn": test_somebody_without_a_key_gets_401,
+    }
     assert ways == set(tried), "attack the new way too, and say here which test does"
 
 

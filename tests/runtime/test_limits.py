@@ -33,11 +33,12 @@ def test_a_missing_program_is_named() -> None:
         assert "install" in refused.value.details
 
 
-def test_bwrap_hides_the_others_and_shows_the_own() -> None:
+def test_bwrap_hides_the_others_and_shows_the_own(tmp_path: Path) -> None:
     """Hidden directories come before the session's own, which may lie inside them."""
-    fence = isolation.resolve("bwrap", hidden=(Path("/data"),), which=lambda name: f"/bin/{name}")
-    argv = fence.wrap(("agent",), Path("/data/s1/work"), (Path("/data/s1"),))
-    assert argv.index("/data") < argv.index("/data/s1")
+    fence = isolation.resolve("bwrap", hidden=(tmp_path,), which=lambda name: f"/bin/{name}")
+    own = tmp_path / "s1"
+    argv = fence.wrap(("agent",), own / "work", (own,))
+    assert argv.index(str(tmp_path)) < argv.index(str(own))
     assert argv[-2:] == ("--", "agent")
 
 
