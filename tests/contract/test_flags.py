@@ -117,7 +117,7 @@ def test_help(argv: list[str]) -> None:
 
 def test_acp(run: Run) -> None:
     """An agent on ACP is served by the same routes: its answers are messages, its errors are told."""
-    with run(fake_command("acp"), flags=["--experimental-acp"]) as server:
+    with run(fake_command("acp", "whole"), flags=["--experimental-acp"]) as server:
         server.wait_stable()
         status = server.client.get("/status").json()
         assert (status["status"], status["transport"]) == ("stable", "acp")

@@ -100,6 +100,12 @@ def _plain(session, text, _arg):
     return "end_turn"
 
 
+def _whole(session, text, _arg):
+    session.chunk(f"You said {text}")
+    session.wire.cancelled(1)
+    return "end_turn"
+
+
 def _late(session, text, _arg):
     session.chunk("You said ")
     time.sleep(2)
@@ -153,6 +159,7 @@ def _silent(session, _text, _arg):
 
 TURNS = {
     "plain": _plain,  # two chunks, a short pause, the result
+    "whole": _whole,  # one chunk, a second, the result: nothing that can be put out of order or dropped
     "late": _late,  # a chunk, 2 s, a tool call, a chunk and at once the result
     "perm": _perm,  # asks for permission, offers "reject" and "yes-once", tells the outcome
     "die": _die,  # exits with ARG (3) at the first prompt
