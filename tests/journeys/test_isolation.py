@@ -82,7 +82,7 @@ class FencedDaemon(GuardedDaemon):
         """Let Bob start the hostile agent and return its session and its report."""
         session_id = self.started("bob", command=[self.agent_python, str(HOSTILE), json.dumps(wanted)])
         path = self.directory / "data" / "sessions" / session_id / "work" / "report.json"
-        wait_for("the agent's report", path.exists)
+        wait_for("the agent's report", path.exists, timeout=120)  # what is dropped takes it 50 s to give up
         found: dict[str, Any] = json.loads(path.read_text())
         return session_id, found
 
