@@ -21,7 +21,7 @@ def cursor(request: Request, values: dict[str, str]) -> int | None:
 
     :raises Refusal: it is not a number.
     """
-    header = (request.getHeader("last-event-id") or "").strip()
+    header = (wire.header(request, "last-event-id") or "").strip()
     return number(header, "Last-Event-ID") if header else number(values.get("after", "0"), "after")
 
 

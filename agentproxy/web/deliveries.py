@@ -113,7 +113,7 @@ class DeliveryRoutes:
         seconds = asked.seconds(values, "timeout", WAIT, LONGEST_WAIT)
         body = wire.body(request, MessageBody)
         message = NewMessage(body.content, At(body.at), _seconds(body.expires_in, "$.expires_in"), body.oneshot)
-        key = request.getHeader("idempotency-key")
+        key = wire.header(request, "idempotency-key")
         delivery, _new = await self._deliveries.send(caller, session_id, message, key)
         if until == "accepted":
             return answer(request, shown(delivery), 202)

@@ -146,7 +146,7 @@ class Journal:
 
 def wants_page(request: Request, values: dict[str, str]) -> bool:
     """Return whether a request wants a page of JSON and not a stream."""
-    accept = request.getHeader("accept")
+    accept = wire.header(request, "accept")
     if accept is not None and "text/event-stream" in accept.lower():
         return False
     return accept is None or "application/json" in accept.lower() or "wait" in values or "limit" in values

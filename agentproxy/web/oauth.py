@@ -221,7 +221,7 @@ class OAuth:
         return answer(request, _issued(secret, longer, None))
 
     def _shown(self, request: Request) -> str | None:
-        header = request.getHeader(SESSION_HEADER.decode("ascii"))
+        header = wire.header(request, SESSION_HEADER.decode("ascii"))
         cookie = request.getCookie(COOKIE)
         return header or (cookie.decode("latin-1") if cookie else None)
 
@@ -253,7 +253,7 @@ class OAuth:
         if not is_local_path(wanted.next):
             raise wire.invalid("next", "expected a path of this server, such as /docs")
         scheme = "https" if self._door.secure(request) else "http"
-        redirect_uri = f"{scheme}://{request.getHeader('host')}/oauth/callback"
+        redirect_uri = f"{scheme}://{wire.header(request, 'host')}/oauth/callback"
         self._check_rate(request)
         cookie = secrets.token_urlsafe(32)
         state, flow = self._flows.begin(provider.name, redirect_uri, cookie, wanted.next)

@@ -16,6 +16,7 @@ from agentproxy.errors import FORBIDDEN, INVALID_REQUEST, Refusal
 from agentproxy.features.streaming import Feed
 from agentproxy.model.cors import CorsRules
 from agentproxy.model.event import Event
+from agentproxy.web import wire
 
 PING_EVERY = 15.0
 PONG_WITHIN = 30.0
@@ -26,7 +27,7 @@ OVER = 4000
 
 def is_wanted(request: Request) -> bool:
     """Return whether a request asks for a WebSocket."""
-    return (request.getHeader("upgrade") or "").strip().lower() == "websocket"
+    return (wire.header(request, "upgrade") or "").strip().lower() == "websocket"
 
 
 def check(request: Request, cors: CorsRules) -> None:
@@ -34,11 +35,11 @@ def check(request: Request, cors: CorsRules) -> None:
 
     :raises Refusal: FORBIDDEN; INVALID_REQUEST for a handshake of another version.
     """
-    origin, host = request.getHeader("origin"), request.getHeader("host")
+    origin, host = wire.header(request, "origin"), wire.header(request, "host")
     own = {f"http://{host}".lower(), f"https://{host}".lower()}
     if origin is not None and origin.lower() not in own and not cors.allows(origin):
         raise Refusal(FORBIDDEN, "the page's origin may not open WebSockets here")
-    if request.getHeader("sec-websocket-version") != "13" or not request.getHeader("sec-websocket-key"):
+    if wire.header(request, "sec-websocket-version") != "13" or not wire.header(request, "sec-websocket-key"):
         raise Refusal(INVALID_REQUEST, "Sec-WebSocket-Version: expected a handshake of version 13")
 
 

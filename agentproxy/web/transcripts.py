@@ -125,4 +125,4 @@ def _one_line(text: str) -> str:
 
 
 def _by_accept(request: Request) -> str:
-    return "markdown" if "text/markdown" in (request.getHeader("accept") or "").lower() else "json"
+    return "markdown" if "text/markdown" in (wire.header(request, "accept") or "").lower() else "json"

@@ -25,6 +25,12 @@ def invalid(path: str, sentence: str) -> Refusal:
     return Refusal(INVALID_REQUEST, f"{path}: {sentence}")
 
 
+def header(request: Request, name: str) -> str | None:
+    """Return the first header of a name as text, each byte a character: what a client sends need not be UTF-8."""
+    found = request.getHeader(name.encode("ascii"))
+    return found.decode("latin-1") if found is not None else None
+
+
 def body(request: Request, shape: type[T]) -> T:
     """Return the JSON body of ``request`` as ``shape``; an empty body is an empty object.
 

@@ -168,7 +168,7 @@ class Xapi:
     async def start(self, request: Request, caller: Principal) -> bytes:
         """Start a session."""
         wish = wish_of(wire.body(request, StartBody), wire.query(request))
-        view = await self._starts.start(caller, wish, request.getHeader("idempotency-key"))
+        view = await self._starts.start(caller, wish, wire.header(request, "idempotency-key"))
         return answer(request, {"session_id": view.session.id, "session": shown(view)})
 
     @route("GET", "/search")

@@ -81,10 +81,10 @@ def filled(one: Route, session_id: str) -> str:
 
 
 def answered(
-    daemon: GuardedDaemon, method: str, target: str, name: str | None, body: bytes = b"{}"
+    daemon: GuardedDaemon, method: str, target: str, name: str | None, body: bytes = b"{}", **more: str
 ) -> tuple[int, bytes, str]:
     """Return status, body and content type; the body of a stream is left out, for it does not end."""
-    headers = {"Content-Type": "application/json", "Content-Length": str(len(body))}
+    headers = {"Content-Type": "application/json", "Content-Length": str(len(body)), **more}
     if name is not None:
         headers["X-API-Key"] = KEYS.get(name, name)
     connection = http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=40)
@@ -175,6 +175,18 @@ def test_the_routes_are_really_there(one: Route, daemon: GuardedDaemon) -> None:
     status, body, _kind = answered(daemon, one.method, one.path + QUERIES.get(one.path, ""), "root")
     assert b'"not_found"' not in body
     assert status < 500
+
+
+READ = ("Accept", "Idempotency-Key", "Last-Event-ID", "Origin", "X-Session-ID", "X-Request-ID", "User-Agent", "Cookie")
+"""Headers that routes read."""
+
+
+@pytest.mark.parametrize("one", ROUTES, ids=named)
+def test_bytes_that_are_no_text_break_no_route(one: Route, daemon: GuardedDaemon, session_id: str) -> None:
+    """A header that is not UTF-8 is refused or goes unheard; it is no defect of the server."""
+    for name in READ:
+        status, body, _kind = answered(daemon, one.method, filled(one, session_id), "bob", **{name: "caf\xe9"})
+        assert status != 500, (name, body)
 
 
 FORWARDED = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND"]
