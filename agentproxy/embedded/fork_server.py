@@ -176,8 +176,8 @@ class ForkServer:
         status = 125
         try:
             log = settle(wish, placed)
-            if wish.program:
-                until_orphaned(parent)
+            while os.getppid() == parent:  # who adopts orphans shall learn how this one ended, however soon that is
+                time.sleep(0.0002)
             self._identity.show(wish.title, wish.marker)
             write_text(self._answers, {"id": number, "pid": os.getpid()})
         except BaseException as wrong:
@@ -192,22 +192,11 @@ class ForkServer:
             traceback.print_exc()
             status = 1
         finally:
-            until_orphaned(parent)
             _leave(status)
 
     def _fail(self, number: int, why: str) -> None:
         with contextlib.suppress(OSError):
             write_text(self._answers, {"id": number, "error": why[:1000]})
-
-
-def until_orphaned(parent: int) -> None:
-    """Wait until the process *parent* has ended, so that who adopts orphans learns how this one ends, however soon that is.
-
-    It takes the kernel some milliseconds to give back the memory of a process. Another program begins only after them, the agent
-    server ends only after them.
-    """
-    while os.getppid() == parent:
-        time.sleep(0.0002)
 
 
 def fork_for(cgroup: str | None) -> tuple[int, bool]:
