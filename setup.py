@@ -19,6 +19,7 @@ RUNTIME = [
     "cryptography>=44",
     "click>=8.1,<9",
     "httptools>=0.6.4,<1",
+    "http-ece>=1.2.1,<2",
     "joserfc>=1,<2",
     "klein>=24.8,<26",
     "msgspec>=0.19,<1",

@@ -182,6 +182,18 @@ RULE_NOT_FOUND = _kind("rule_not_found", 404, "Rule not found", "List them with 
 BUDGET_SPENT = _kind(
     "budget_spent", 429, "The budget is spent", "Wait for the next period, or ask whoever may lift it."
 )
+SUBSCRIPTION_NOT_FOUND = _kind(
+    "subscription_not_found", 404, "Subscription not found", "List yours with GET /notification/subscribe."
+)
+TOO_MANY_SUBSCRIPTIONS = _kind(
+    "too_many_subscriptions", 409, "Too many subscriptions", "Remove one with DELETE /notification/subscribe."
+)
+PUSH_UNAVAILABLE = _kind(
+    "push_unavailable",
+    503,
+    "The server has no keys for notifications",
+    "An administrator makes them with `agentproxy helpers generate-vapid-keys` and puts them into the configuration.",
+)
 INTERNAL_ERROR = _kind(
     "internal_error", 500, "Internal server error", "The server's log has the reason; tell an administrator."
 )

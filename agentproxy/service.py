@@ -37,6 +37,9 @@ from agentproxy.features.living import LivingSession
 from agentproxy.features.making import Maker, Terms
 from agentproxy.features.measuring import Measures
 from agentproxy.features.preparing import Kitchen
+from agentproxy.features.push_services import PushServices
+from agentproxy.features.pushing import Pushing
+from agentproxy.features.pushing import Terms as PushTerms
 from agentproxy.features.retaining import Keep, Retention
 from agentproxy.features.sessions import Sessions
 from agentproxy.gateway.front import FrontFactory
@@ -46,6 +49,7 @@ from agentproxy.gateway.resource import SessionProxyResource
 from agentproxy.gateway.target import session_id_of
 from agentproxy.model.cors import CorsRules
 from agentproxy.model.environment import clean
+from agentproxy.model.push import Vapid, vapid_of
 from agentproxy.model.repository import GITHUB, github_host
 from agentproxy.runtime import agent_servers, catalogue, cgroups, orphans
 from agentproxy.runtime.clone import Cloner, CloneRules
@@ -69,6 +73,7 @@ from agentproxy.web.attendance import Attendance
 from agentproxy.web.documents import Documents
 from agentproxy.web.history import History
 from agentproxy.web.operations import Operations
+from agentproxy.web.push import PushRoutes
 from agentproxy.web.routing import Face
 from agentproxy.web.site import Root
 from agentproxy.web.xapi import Xapi
@@ -313,6 +318,7 @@ class Daemon(Service):
             *attendance.parts,
             *history.parts,
             *guard.parts(),
+            PushRoutes(self._make_pushing(store, sessions, guard)),
             documents,
         ]
         documents.face = face = Face(parts, guard.identify, guard.refused)
@@ -335,6 +341,22 @@ class Daemon(Service):
                 raise CannotStart(f"cannot listen at {endpoint}: {error}") from error
             self._ports.append(port)
             log.info("agentproxy listens at {address}", address=port.getHost())
+
+    def _make_pushing(self, store: Store, sessions: Sessions, guard: Guard) -> Pushing:
+        wanted = self._config.push
+        terms = PushTerms(self._vapid(), wanted.allowed_hosts, wanted.subscriptions_per_user)
+        post = PushServices(self._reactor, wanted.allowed_hosts).post
+        return Pushing(store, sessions, guard.permits, terms, post)
+
+    def _vapid(self) -> Vapid | None:
+        wanted = self._config.push
+        given = (wanted.vapid_public_key, wanted.vapid_private_key, wanted.vapid_contact_email)
+        if not any(given):
+            return None
+        try:
+            return vapid_of(*(one or "" for one in given))
+        except ValueError as error:
+            raise CannotStart(str(error)) from error
 
     def _agent_server_trouble(self) -> str | None:
         try:

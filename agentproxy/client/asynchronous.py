@@ -225,6 +225,22 @@ class AsyncClient:
         """Give a subject so much more for now."""
         return await self.do(people.lift_budget(subject, measure, amount))
 
+    async def subscribe_push(self, endpoint: str, p256dh: str, auth: str, session_ids: Sequence[str] = ()) -> str:
+        """Keep a browser's subscription for the caller and return its id."""
+        return await self.do(people.subscribe_push(endpoint, p256dh, auth, session_ids))
+
+    async def push_subscriptions(self) -> tuple[results.PushSubscription, ...]:
+        """List the caller's subscriptions."""
+        return await self.do(people.push_subscriptions())
+
+    async def unsubscribe_push(self, endpoint: str) -> None:
+        """Remove the caller's subscription with an endpoint."""
+        await self.do(people.unsubscribe_push(endpoint))
+
+    async def notify(self, title: str, body: str, **how: Any) -> results.Notified:
+        """Notify browsers; to whom and how is as in :func:`agentproxy.client.people.notify`."""
+        return await self.do(people.notify(title, body, **how))
+
     async def log_in_kinds(self) -> tuple[results.LoginKind, ...]:
         """List the ways to log in that the server offers."""
         return await self.do(people.log_in_kinds())

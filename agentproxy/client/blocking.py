@@ -218,6 +218,22 @@ class Client:
         """Give a subject so much more for now."""
         return self.do(people.lift_budget(subject, measure, amount))
 
+    def subscribe_push(self, endpoint: str, p256dh: str, auth: str, session_ids: Sequence[str] = ()) -> str:
+        """Keep a browser's subscription for the caller and return its id."""
+        return self.do(people.subscribe_push(endpoint, p256dh, auth, session_ids))
+
+    def push_subscriptions(self) -> tuple[results.PushSubscription, ...]:
+        """List the caller's subscriptions."""
+        return self.do(people.push_subscriptions())
+
+    def unsubscribe_push(self, endpoint: str) -> None:
+        """Remove the caller's subscription with an endpoint."""
+        self.do(people.unsubscribe_push(endpoint))
+
+    def notify(self, title: str, body: str, **how: Any) -> results.Notified:
+        """Notify browsers; to whom and how is as in :func:`agentproxy.client.people.notify`."""
+        return self.do(people.notify(title, body, **how))
+
     def log_in_kinds(self) -> tuple[results.LoginKind, ...]:
         """List the ways to log in that the server offers."""
         return self.do(people.log_in_kinds())

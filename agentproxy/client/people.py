@@ -186,3 +186,27 @@ def approval_history(session_id: str, *, limit: int | None = None) -> Call[tuple
     shape = tuple[results.Approval, ...]
     path = session_path(session_id, "/approvals")
     return Call("GET", path, field_as("approvals", shape), {"limit": limit}, repeatable=True)
+
+
+def subscribe_push(endpoint: str, p256dh: str, auth: str, session_ids: Sequence[str] = ()) -> Call[str]:
+    """Keep a browser's subscription for the caller and return its id."""
+    body = {"endpoint": endpoint, "keys": {"p256dh": p256dh, "auth": auth}, "session_ids": list(session_ids)}
+    return Call("POST", "/notification/subscribe", field_as("subscription_id", str), body=body, repeatable=True)
+
+
+def push_subscriptions() -> Call[tuple[results.PushSubscription, ...]]:
+    """List the caller's subscriptions."""
+    shape = tuple[results.PushSubscription, ...]
+    return Call("GET", "/notification/subscribe", answer_as(shape), repeatable=True)
+
+
+def unsubscribe_push(endpoint: str) -> Call[None]:
+    """Remove the caller's subscription with an endpoint."""
+    return Call("DELETE", "/notification/subscribe", nothing, body={"endpoint": endpoint})
+
+
+def notify(title: str, body: str, **how: object) -> Call[results.Notified]:
+    """Notify the caller's browsers, or others': ``user_id``, ``user_type``, ``username``, ``session_id``; ``url``, ``icon``,
+    ``badge``, ``ttl`` in seconds, ``urgency`` (low, normal, high), ``dry_run``."""
+    said = {"title": title, "body": body, **how}
+    return Call("POST", "/notifications/send", answer_as(results.Notified), body=said)

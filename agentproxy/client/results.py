@@ -218,6 +218,29 @@ class Budget(msgspec.Struct, frozen=True):
     state: str = ""
 
 
+class PushSubscription(msgspec.Struct, frozen=True):
+    """A browser that is told of what happens."""
+
+    id: str
+    endpoint: str
+    user_id: str = ""
+    username: str = ""
+    session_ids: tuple[str, ...] = ()
+    created_at: datetime | None = None
+    last_used: datetime | None = None
+
+
+class Notified(msgspec.Struct, frozen=True):
+    """How many browsers a notification was for, and how many push services took it."""
+
+    subscriptions: int
+    sent: int = 0
+    failed: int = 0
+    removed: int = 0
+    dry_run: bool = False
+    failures: tuple[str, ...] = ()
+
+
 class LoginKind(msgspec.Struct, frozen=True):
     """A way to log in."""
 

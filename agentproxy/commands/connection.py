@@ -40,14 +40,16 @@ def kept() -> dict[str, str]:
     return {str(name): str(value) for name, value in found.items()} if isinstance(found, dict) else {}
 
 
-def talks(command: F) -> Any:
+def talks(command: F, at: str = "--url") -> Any:
     """Give a command the options ``--url``, ``--key`` and ``--json``, and its first argument, the client.
+
+    :param at: another name for ``--url``, where the command has one of its own.
 
     What the server refuses ends the command with 1 and the server's sentence on stderr; Ctrl-C ends it with 130.
     """
 
     @click.option(
-        "--url", envvar="AGENTPROXY_URL", help="Address of the server [default: that of `login`, or " + DEFAULT + "]."
+        at, "url", envvar="AGENTPROXY_URL", help="Address of the server [default: that of `login`, or " + DEFAULT + "]."
     )
     @click.option(
         "--key", envvar="AGENTPROXY_KEY", help="API key or token; better kept by `login` or in AGENTPROXY_KEY."

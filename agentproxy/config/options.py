@@ -19,6 +19,7 @@ from agentproxy.config.auth_options import (
 )
 from agentproxy.config.fields import NOTHING, Rule, are_networks, are_origins, is_port, option, required, section
 from agentproxy.config.message_options import ApprovalOptions, BudgetOptions, CullingOptions
+from agentproxy.config.push_options import PushOptions
 from agentproxy.config.session_options import (
     COUNT,
     POSITIVE,
@@ -39,6 +40,7 @@ __all__ = [
     "ListenerOptions",
     "LogOptions",
     "OAuthOptions",
+    "PushOptions",
     "RetentionOptions",
     "RoleEnvFileOptions",
     "SessionOptions",
@@ -198,6 +200,7 @@ class Config:
     budgets: tuple[BudgetOptions, ...] = option(
         (), "Limits on what is spent: a list of `{subject, measure, limit, per}`."
     )
+    push: PushOptions = section(PushOptions, "Notifications to browsers.")
     auth: AuthOptions = section(AuthOptions, "Who is let in.")
     auth_config_file: Path | None = option(
         None, "YAML or JSON file whose `github.user_mapping` replaces that of `auth`."

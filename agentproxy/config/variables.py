@@ -16,6 +16,9 @@ OTHER_NAMES = {
     "ALLOWED_ORIGINS": "allowed_origins",
     "OAUTH_ALLOWED_REDIRECT_URIS": "auth.github.oauth.redirect_uris",
     "USERHOME_BASEDIR": "sessions.homes_dir",
+    "VAPID_PUBLIC_KEY": "push.vapid_public_key",
+    "VAPID_PRIVATE_KEY": "push.vapid_private_key",
+    "VAPID_CONTACT_EMAIL": "push.vapid_contact_email",
 }
 NOT_OPTIONS = {"AGENTPROXY_PYTHON", "AGENTPROXY_VENV", "AGENTPROXY_URL", "AGENTPROXY_KEY"}
 """Variables of the development scripts and of the client, which the daemon does not read."""

@@ -28,6 +28,7 @@ from agentproxy.model.session import Incarnation, Session
 from agentproxy.store import delivery_tables as delivery_tables
 from agentproxy.store import identity_tables as identity_tables
 from agentproxy.store import journal, lives, retention, transcripts
+from agentproxy.store import push as push
 from agentproxy.store.claiming import claim_database
 from agentproxy.store.engines import address, make_engines, make_private_file, sqlite_file
 from agentproxy.store.sealing import Sealer

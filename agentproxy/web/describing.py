@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from agentproxy.web import approvals, deliveries, identity, oauth, sharing, xapi
+from agentproxy.web import approvals, deliveries, identity, oauth, push, sharing, xapi
 from agentproxy.web import shapes as s
 
 TEXT = "text/plain"
@@ -96,6 +96,10 @@ ROUTES: dict[str, Description] = {
     "POST /oauth/logout": D(s.Done, query=s.LogoutQuery),
     "POST /oauth/refresh": D(s.Login),
     "GET /oauth/login": D(None, query=oauth.LoginQuery, statuses=(302,)),
+    "POST /notification/subscribe": D(s.Subscribed, push.SubscribeBody),
+    "GET /notification/subscribe": D(list[s.Subscription]),
+    "DELETE /notification/subscribe": D(s.Success, push.UnsubscribeBody),
+    "POST /notifications/send": D(s.Notified, push.NotifyBody),
     "GET /health": D(s.Alive),
     "GET /health/live": D(s.Alive),
     "GET /health/ready": D(s.Readiness, statuses=(200, 503)),
