@@ -44,13 +44,6 @@ def open_places(config: Config) -> list[str]:
     return [] if is_loopback(config.listen) else [config.listen or "all addresses"]
 
 
-def _half_keys(config: Config) -> Iterator[Fault]:
-    names = ("vapid_public_key", "vapid_private_key", "vapid_contact_email")
-    missing = [name for name in names if not getattr(config.push, name)]
-    if 0 < len(missing) < len(names):
-        yield Fault(f"push.{missing[0]}", f"is missing; {', '.join(names)} go together")
-
-
 def contradictions(config: Config) -> Iterator[Fault]:
     """Yield what is wrong although each option alone is right."""
     places = open_places(config)
@@ -71,7 +64,6 @@ def contradictions(config: Config) -> Iterator[Fault]:
     for number, entry in enumerate(config.listeners):
         if not re.match(r"[a-z0-9_]+:.", entry.endpoint, re.IGNORECASE):
             yield Fault(f"listeners[{number}].endpoint", "expected a Twisted endpoint string such as tcp:8080")
-    yield from _half_keys(config)
     oauth = config.auth.github.oauth
     if (oauth.client_id is None) != (oauth.client_secret is None):
         missing = "client_id" if oauth.client_id is None else "client_secret"

@@ -121,6 +121,8 @@ def vapid_of(public: str, private: str, contact: str) -> Vapid:
     known = encoded(uncompressed(key.public_key()))
     if public.rstrip("=") != known:
         raise ValueError("push.vapid_public_key does not belong to push.vapid_private_key")
+    if not contact:
+        raise ValueError("push.vapid_contact_email is missing: push services want somebody to write to")
     if not contact.startswith(("mailto:", "https://")):
         contact = f"mailto:{contact}"
     return Vapid(known, key, contact)

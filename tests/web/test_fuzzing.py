@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from agentproxy.model.push import new_vapid
 from tests.daemon import Daemon
 
 pytest.importorskip("schemathesis")
@@ -30,7 +31,9 @@ def test_schemathesis_finds_nothing(asks: bool, tmp_path: Path) -> None:
         f"auth: {{enabled: true, static: {{enabled: true, api_keys: [{{key: {KEY}, user_id: root, role: admin}}]}},"
         " limits: {failed_logins_per_minute: 1000000}}\n" if asks else ""
     )  # fmt: skip
-    daemon = Daemon(tmp_path)
+    public, private = new_vapid()
+    keys = {"VAPID_PUBLIC_KEY": public, "VAPID_PRIVATE_KEY": private, "VAPID_CONTACT_EMAIL": "a@example.org"}
+    daemon = Daemon(tmp_path, settings=keys)
     try:
         command = [
             sys.executable, "-m", "schemathesis.cli", "--config-file", str(HERE / "schemathesis.toml"), "run",
