@@ -11,7 +11,8 @@ from twisted.web.http import Request
 from agentproxy.model.event import KINDS
 from agentproxy.web import wire
 
-_NUMBER = re.compile(r"\d{1,18}")
+_NUMBER = re.compile(r"[0-9]{1,18}")
+_FLOAT = re.compile(r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?")
 
 
 def cursor(request: Request, values: dict[str, str]) -> int | None:
@@ -81,7 +82,7 @@ def since(values: dict[str, str]) -> datetime | None:
     if not text:
         return None
     try:
-        if re.fullmatch(r"\d{1,14}", text):
+        if re.fullmatch(r"[0-9]{1,14}", text):
             return datetime.fromtimestamp(int(text) / 1000, UTC)
         moment = datetime.fromisoformat(text.replace(" ", "+"))  # a "+" in a query arrives as a space
         return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
@@ -90,7 +91,5 @@ def since(values: dict[str, str]) -> datetime | None:
 
 
 def _float(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
+    """Return a number as JSON writes it, else NaN: Python's own reading takes spaces, underscores and foreign digits too."""
+    return float(text) if _FLOAT.fullmatch(text) else math.nan

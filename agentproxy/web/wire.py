@@ -157,7 +157,7 @@ def whole_number(values: dict[str, str], name: str, default: int, low: int, high
     text = values.get(name)
     if text is None:
         return default
-    if not re.fullmatch(r"\d{1,9}", text) or not low <= int(text) <= high:
+    if not re.fullmatch(r"[0-9]{1,9}", text) or not low <= int(text) <= high:
         raise invalid(name, f"expected a whole number from {low} to {high}, got {text!r}")
     return int(text)
 
