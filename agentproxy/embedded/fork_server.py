@@ -274,10 +274,8 @@ def execute(program: str, wish: Wish) -> NoReturn:
 
 
 def become(wish: Wish) -> int:
-    """Be the agent server until it ends, with the environment and the arguments of a fresh process.
-
-    The signals are those of the fork server, which are a fresh process' too.
-    """
+    """Be the agent server until it ends, with the signals, the environment and the arguments of a fresh process."""
+    _reset_signals(_IGNORED)
     os.environ.clear()
     os.environ.update(wish.environment)
     time.tzset()
@@ -326,7 +324,7 @@ def main() -> int:
     """Run the fork server and return its exit status."""
     with contextlib.suppress(PermissionError):  # it leads its group already
         os.setsid()
-    _reset_signals(_IGNORED)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     if "--bare" not in sys.argv:
         load()
     with contextlib.suppress(BrokenPipeError):  # the daemon has gone

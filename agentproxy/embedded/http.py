@@ -61,8 +61,6 @@ class Site(HTTPFactory):
     ``streams`` and ``attached`` are the open event streams and terminals; ``resized`` is called when the terminal has another size.
     """
 
-    noisy = False
-
     def __init__(self, session: Talk, rules: Rules, uploads: Uploads, reactor: Any) -> None:
         super().__init__(reactor=reactor)
         self.timeOut = None  # idle connections are kept, as agentapi keeps them
