@@ -18,11 +18,16 @@ Role = Literal["user", "agent"]
 
 
 def now() -> str:
-    """Return the present time as RFC 3339 with nanoseconds in the server's zone."""
-    ns = time.time_ns()
+    """Return the present time as RFC 3339 in the server's zone, written as agentapi writes it."""
+    return written(time.time_ns())
+
+
+def written(ns: int) -> str:
+    """Return the time *ns* nanoseconds after the epoch with the digits that its fraction needs, as Go's RFC3339Nano has them."""
     stamp = datetime.fromtimestamp(ns // 10**9).astimezone()
     zone = stamp.strftime("%z")
-    return f"{stamp:%Y-%m-%dT%H:%M:%S}.{ns % 10**9:09d}" + ("Z" if zone == "+0000" else f"{zone[:3]}:{zone[3:]}")
+    fraction = f".{ns % 10**9:09d}".rstrip("0").rstrip(".")
+    return f"{stamp:%Y-%m-%dT%H:%M:%S}{fraction}" + ("Z" if zone == "+0000" else f"{zone[:3]}:{zone[3:]}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ class Pipes(ProcessProtocol):
         closed: Callable[[], None] = lambda: None,
     ) -> None:
         self._heard, self._ended, self._closed = heard, ended, closed
+        self._reactor: Any = None
         self._transport: Any = None
         self.pid = 0
         self.alive = False
@@ -42,9 +43,12 @@ class Pipes(ProcessProtocol):
         setsid = shutil.which("setsid", path=env.get("PATH") or os.defpath)
         if setsid is None:
             raise FileNotFoundError(2, "setsid is not on PATH; install util-linux")
-        self._transport = reactor.spawnProcess(
-            self, setsid, [setsid, *argv], dict(env), childFDs={0: "w", 1: "r", 2: 2}
-        )
+        self._reactor = reactor
+        reactor.spawnProcess(self, setsid, [setsid, *argv], dict(env), childFDs={0: "w", 1: "r", 2: 2})
+
+    def connectionMade(self) -> None:
+        """Take the process: it may have ended before the call that makes it returns."""
+        self._transport = self.transport
         self.pid = self._transport.pid
         self.alive = True
 
@@ -87,11 +91,11 @@ class Pipes(ProcessProtocol):
         self._closed()
 
     def processExited(self, reason: Failure) -> None:
-        """Read what is still in the pipe (a grandchild may hold it open) and tell the end."""
+        """Read what is still in the pipe (a grandchild may hold it open) and tell the end, in a turn of its own."""
         self.alive = False
         pipe = self._transport.pipes.get(1)
         with suppress(OSError, AttributeError):
             while data := os.read(pipe.fileno(), 65536):
                 self._heard(data)
         value: Any = reason.value
-        self._ended(value.exitCode, value.signal)
+        self._reactor.callLater(0, self._ended, value.exitCode, value.signal)

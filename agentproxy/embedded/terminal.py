@@ -71,6 +71,7 @@ class Terminal(ProcessProtocol):
 
     def __init__(self, drawn: Callable[[bytes], None], ended: Callable[[int | None, int | None], None]) -> None:
         self._drawn, self._ended = drawn, ended
+        self._reactor: Any = None
         self._transport: Any = None
         self._name = ""
         self.pid = 0
@@ -85,12 +86,17 @@ class Terminal(ProcessProtocol):
         set_size(slave, width, height)
         self._name = os.ttyname(slave)
         terminal = (master, slave, self._name)
+        self._reactor = reactor
         try:
-            self._transport = _Spawned(reactor, argv[0], list(argv), dict(env), None, self, usePTY=terminal)  # type: ignore[no-untyped-call]
+            _Spawned(reactor, argv[0], list(argv), dict(env), None, self, usePTY=terminal)  # type: ignore[no-untyped-call]
         except OSError:
             os.close(master)
             os.close(slave)
             raise
+
+    def connectionMade(self) -> None:
+        """Take the process: it may have ended before the call that makes it returns."""
+        self._transport = self.transport
         self.pid = self._transport.pid
         self.alive = True
 
@@ -172,7 +178,10 @@ class Terminal(ProcessProtocol):
         self._drawn(b"".join(pages))
 
     def processExited(self, reason: Failure) -> None:
-        """Read what is still in the terminal (a grandchild may hold it open) and tell the end."""
+        """Read what is still in the terminal (a grandchild may hold it open) and tell the end, in a turn of its own.
+
+        Who starts a program that ends at once has its start behind it by then.
+        """
         self.alive = False
         with suppress(OSError):
             for _round in range(4096):
@@ -181,7 +190,7 @@ class Terminal(ProcessProtocol):
                     break
                 self._drawn(data)
         value: Any = reason.value
-        self._ended(value.exitCode, value.signal)
+        self._reactor.callLater(0, self._ended, value.exitCode, value.signal)
 
 
 def set_size(descriptor: int, width: int, height: int) -> None:
