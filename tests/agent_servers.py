@@ -56,14 +56,14 @@ def program_argv(kind: str) -> list[str]:
 
 
 def free_port() -> int:
-    """Return a loopback port that nobody listens on, outside the range that outgoing connections take theirs from."""
+    """Return a loopback port that nobody listens on, outside the ranges of outgoing connections and of tests that lease ports."""
     for _attempt in range(200):
-        port = random.randrange(20000, 32000)
+        port = random.randrange(25000, 32000)
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("", port))
             return port
-    raise OSError("no free port between 20000 and 32000")
+    raise OSError("no free port between 25000 and 32000")
 
 
 def clean_environment(directory: Path, extra: Mapping[str, str] | None = None) -> dict[str, str]:

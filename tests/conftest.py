@@ -6,8 +6,10 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import pytest_twisted
 from hypothesis import HealthCheck, settings
 
 from agentproxy.store import journal
@@ -20,6 +22,21 @@ settings.load_profile("suite")
 
 # An event of a kind that is not in the table is a defect here; a server keeps it and says so.
 journal.strict = True
+
+LONGEST_WAIT = 100
+"""Seconds in the reactor after which a test fails where it waits. It is less than pytest-timeout's: the reactor logs what that
+plugin raises there and goes on, so that the run would not end."""
+
+_wait_for_ever = pytest_twisted.blockon_default
+
+
+def _wait(deferred: Any) -> Any:
+    from twisted.internet import reactor  # not before pytest-twisted has installed it
+
+    return _wait_for_ever(deferred.addTimeout(LONGEST_WAIT, reactor))
+
+
+pytest_twisted.blockon_default = _wait
 
 
 @pytest.fixture

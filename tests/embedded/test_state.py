@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from itertools import permutations
 from pathlib import Path
 
 import pytest
 
+from agentproxy.embedded.conversation import written
 from tests.agent_servers import KINDS, run_agent_server
 from tests.fakes import fake_command
 
@@ -30,6 +32,15 @@ def test_a_talk_goes_from_one_program_to_the_other(first: str, second: str, tmp_
         with server.client.events() as events:
             events.until_message("reply: remember")
         assert server.client.messages() == before
+
+
+@pytest.mark.parametrize(
+    ("fraction", "shown"), [(0, ""), (500, ".0000005"), (530_476_000, ".530476"), (1, ".000000001")]
+)
+def test_times_have_the_digits_they_need(fraction: int, shown: str) -> None:
+    """Times are written as agentapi writes them, which drops zeros at the end of a fraction."""
+    zoned = re.compile(rf"2023-11-1\dT\d\d:\d\d:20{re.escape(shown)}(Z|[+-]\d\d:\d\d)")
+    assert zoned.fullmatch(written(1_700_000_000_000_000_000 + fraction))
 
 
 def test_a_state_that_cannot_be_read(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,12 @@ class _Dead:
         return Deferred()
 
 
+def _ports() -> Ports:
+    """Return ports that begin anywhere, so that tests that run beside each other seldom try the same one."""
+    first = random.randrange(24000, 24900)
+    return Ports(first, first + 99)
+
+
 @dataclass
 class Server:
     """All of a server but its faces."""
@@ -81,7 +88,7 @@ class Server:
         """Open the store and take over."""
         self.store = DyingStore(reactor, None, self.directory, secrets=Sealer.from_directory(self.directory))
         await self.store.open()
-        ground = Ground(reactor, Ports(24000, 24999), StartQueue(4, 10), self.boot_id)
+        ground = Ground(reactor, _ports(), StartQueue(4, 10), self.boot_id)
         self.directories = Directories(self.directory / "sessions")
         kitchen = Kitchen(
             catalogue=catalogue.load({}),
