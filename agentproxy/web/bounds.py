@@ -1,6 +1,6 @@
-"""Bounds of values in bodies, as the OpenAPI document tells them.
+"""Bounds of values in bodies, queries and answers, as the OpenAPI document tells them.
 
-The features check them, with sentences of their own; here they are only told, so that a client can know them beforehand.
+The features check what comes in, with sentences of their own; here it is only told, so that a client can know it beforehand.
 """
 
 from __future__ import annotations
@@ -25,3 +25,9 @@ Amount = Annotated[int, Meta(extra_json_schema={"minimum": 1})]
 AccountName = Annotated[str, Meta(extra_json_schema={"pattern": r"^[A-Za-z0-9_.@+-]{1,128}$"})]
 Level = Annotated[str, Meta(extra_json_schema={"enum": ["read", "write"]})]
 """How much of a session is shared."""
+Count = Annotated[int, Meta(ge=0)]
+Limit = Annotated[int, Meta(ge=1, le=1000, description="How many at most.")]
+Cursor = Annotated[
+    str,
+    Meta(description="The number of the last event that the reader has, or latest.", pattern="^([0-9]{1,18}|latest)$"),
+]
