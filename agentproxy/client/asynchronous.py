@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import aclosing
-from typing import Any, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import treq as treq_module
 from twisted.internet.defer import DeferredQueue
@@ -16,15 +16,25 @@ from twisted.web.client import PartialDownloadError, ResponseDone, ResponseFaile
 from twisted.web.http import PotentialDataLoss
 
 from agentproxy.client import calls, people, results
-from agentproxy.client.call import Call
+from agentproxy.client.call import Call, as_method_of
 from agentproxy.client.failures import ClientError, Unreachable, refusal
 from agentproxy.client.progress import Progress, outcome
 from agentproxy.client.resuming import Place, read_events
 from agentproxy.client.retries import Retries
 from agentproxy.model.sse import EventParser
 
+P = ParamSpec("P")
 T = TypeVar("T")
 _BROKEN = (ConnectError, ConnectionClosed, ResponseFailed, PartialDownloadError, OSError)
+
+
+def sends(make: Callable[P, Call[T]]) -> Callable[Concatenate[AsyncClient, P], Coroutine[Any, Any, T]]:
+    """Return the method that sends what *make* makes and returns its result: same name, same arguments, same docstring."""
+
+    async def method(client: AsyncClient, /, *args: P.args, **named: P.kwargs) -> T:
+        return await client.do(make(*args, **named))
+
+    return as_method_of(make, method)
 
 
 class AsyncClient:
@@ -72,208 +82,83 @@ class AsyncClient:
             await self.wait(begun.session_id, "stable")
         return outcome(await self.get(begun.session_id))
 
-    async def search(self, **wanted: Any) -> results.Page:
-        """List sessions, newest first; filters as in :func:`agentproxy.client.calls.search`."""
-        return await self.do(calls.search(**wanted))
-
-    async def get(self, session_id: str) -> results.Session:
-        """Show one session."""
-        return await self.do(calls.get(session_id))
-
-    async def change(self, session_id: str, **changes: Any) -> results.Session:
-        """Change description, tags or annotations."""
-        return await self.do(calls.change(session_id, **changes))
-
-    async def stop(self, session_id: str) -> results.Session:
-        """End a session's agent; its history stays."""
-        return await self.do(calls.stop(session_id))
-
-    async def restart(self, session_id: str) -> results.Session:
-        """Begin the session's next incarnation."""
-        return await self.do(calls.restart(session_id))
-
-    async def wait(self, session_id: str, until: str = "stable", timeout: float = 300.0) -> results.Session:
-        """Wait until the agent is ``stable``, says something (``message``), wants somebody, or the session has ``ended``."""
-        return await self.do(calls.wait(session_id, until, timeout=timeout))
-
-    async def interrupt(self, session_id: str) -> None:
-        """Press the agent's own interrupt keys."""
-        await self.do(calls.interrupt(session_id))
-
-    async def delete(self, session_id: str) -> None:
-        """End a session and take it from the lists."""
-        await self.do(calls.delete(session_id))
+    search = sends(calls.search)
+    get = sends(calls.get)
+    change = sends(calls.change)
+    stop = sends(calls.stop)
+    restart = sends(calls.restart)
+    wait = sends(calls.wait)
+    interrupt = sends(calls.interrupt)
+    delete = sends(calls.delete)
 
     # -- talking
 
-    async def send(self, session_id: str, content: str, **how: Any) -> results.Delivery:
-        """Queue a user message and return its delivery."""
-        return await self.do(calls.send(session_id, content, **how))
+    send = sends(calls.send)
 
     async def ask(self, session_id: str, content: str, **how: Any) -> str:
         """Send a user message, wait for the agent's answer and return it."""
         delivery = await self.send(session_id, content, wait="answered", **how)
         return delivery.answer or ""
 
-    async def deliveries(self, session_id: str, state: str | None = None) -> tuple[results.Delivery, ...]:
-        """List a session's deliveries."""
-        return await self.do(calls.deliveries(session_id, state=state))
+    deliveries = sends(calls.deliveries)
+    delivery = sends(calls.delivery)
+    edit = sends(calls.edit)
+    withdraw = sends(calls.withdraw)
+    settle = sends(calls.settle)
 
-    async def delivery(self, session_id: str, delivery_id: str) -> results.Delivery:
-        """Show one delivery."""
-        return await self.do(calls.delivery(session_id, delivery_id))
+    # -- what agents ask leave for
 
-    async def edit(self, session_id: str, delivery_id: str, **changes: Any) -> results.Delivery:
-        """Change a delivery that is not typed yet, or put it before another one."""
-        return await self.do(calls.edit(session_id, delivery_id, **changes))
+    approvals = sends(people.approvals)
+    approval = sends(people.approval)
+    approval_history = sends(people.approval_history)
+    approve = sends(people.approve)
+    approval_rules = sends(people.approval_rules)
+    add_approval_rule = sends(people.add_approval_rule)
+    remove_approval_rule = sends(people.remove_approval_rule)
 
-    async def withdraw(self, session_id: str, delivery_id: str) -> results.Delivery:
-        """Take a delivery back that is not typed yet."""
-        return await self.do(calls.withdraw(session_id, delivery_id))
+    # -- who else may see, talk and type
 
-    async def settle(self, session_id: str, delivery_id: str, how: str) -> results.Delivery:
-        """Decide about a delivery that is uncertain: ``retry`` or ``discard``."""
-        return await self.do(calls.settle(session_id, delivery_id, how))
+    share = sends(people.share)
+    shared = sends(people.shared)
+    unshare = sends(people.unshare)
+    grant = sends(people.grant)
+    ungrant = sends(people.ungrant)
+    access = sends(people.access)
+    keyboard = sends(people.keyboard)
+    use_keyboard = sends(people.use_keyboard)
 
-    # -- approvals, sharing, tokens
+    # -- who somebody is, and what was done
 
-    async def approvals(self, session_id: str | None = None) -> tuple[results.Approval, ...]:
-        """List the approvals that wait."""
-        return await self.do(people.approvals(session_id))
+    whoami = sends(calls.whoami)
+    add_token = sends(people.add_token)
+    tokens = sends(people.tokens)
+    revoke_token = sends(people.revoke_token)
+    accounts = sends(people.accounts)
+    add_account = sends(people.add_account)
+    change_account = sends(people.change_account)
+    log_in_kinds = sends(people.log_in_kinds)
+    log_ins = sends(people.log_ins)
+    end_log_in = sends(people.end_log_in)
+    audit = sends(people.audit)
 
-    async def approve(self, approval_id: str, answer: str) -> results.Approval:
-        """Answer an approval: allow, deny, or the name of a choice."""
-        return await self.do(people.approve(approval_id, answer))
+    # -- browsers that are told
 
-    async def share(self, session_id: str, access: str = "read", expires_in: float | None = None) -> results.Share:
-        """Make the link of a session, or return the one that it has."""
-        return await self.do(people.share(session_id, access=access, expires_in=expires_in))
+    subscribe_push = sends(people.subscribe_push)
+    push_subscriptions = sends(people.push_subscriptions)
+    unsubscribe_push = sends(people.unsubscribe_push)
+    notify = sends(people.notify)
 
-    async def unshare(self, session_id: str) -> None:
-        """Take the link of a session back."""
-        await self.do(people.unshare(session_id))
+    # -- what is spent, and whether the server can work
 
-    async def grant(self, session_id: str, grantee: str, access: str = "read") -> None:
-        """Share a session with ``user:NAME`` or ``team:ORG/SLUG``."""
-        await self.do(people.grant(session_id, grantee, access))
-
-    async def ungrant(self, session_id: str, grantee: str) -> None:
-        """Take a grant back."""
-        await self.do(people.ungrant(session_id, grantee))
-
-    async def add_token(self, name: str, **how: Any) -> results.Token:
-        """Make an API token; its secret is in the result and nowhere else."""
-        return await self.do(people.add_token(name, **how))
-
-    async def tokens(self, owner: str | None = None) -> tuple[results.Token, ...]:
-        """List the caller's tokens, another owner's, or everybody's (``*``)."""
-        return await self.do(people.tokens(owner))
-
-    async def revoke_token(self, token_id: str) -> None:
-        """Revoke a token; what it had opened is cut."""
-        await self.do(people.revoke_token(token_id))
-
-    async def audit(self, **wanted: Any) -> tuple[results.AuditEntry, ...]:
-        """Return who did what."""
-        return await self.do(people.audit(**wanted))
-
-    async def approval_rules(self) -> tuple[results.Rule, ...]:
-        """List the rules that answer approvals for the caller."""
-        return await self.do(people.approval_rules())
-
-    async def add_approval_rule(self, command: str, answer: str = "allow", **how: Any) -> results.Rule:
-        """Let approvals of a command be answered by themselves: ``allow`` or ``deny``."""
-        return await self.do(people.add_approval_rule(command, answer, **how))
-
-    async def remove_approval_rule(self, rule_id: str) -> None:
-        """Remove a rule."""
-        await self.do(people.remove_approval_rule(rule_id))
-
-    async def shared(self, session_id: str) -> results.Share:
-        """Show the link of a session."""
-        return await self.do(people.shared(session_id))
-
-    async def access(self, session_id: str, user: str | None = None) -> results.Access:
-        """Show with whom a session is shared, and what the caller, or *user*, could do to it."""
-        return await self.do(people.access(session_id, user))
-
-    async def keyboard(self, session_id: str) -> results.Keyboard:
-        """Show who types into a session."""
-        return await self.do(people.keyboard(session_id))
-
-    async def use_keyboard(self, session_id: str, action: str, **how: Any) -> results.Keyboard:
-        """``take`` the keyboard of a session, ``hand_over`` or ``release`` it."""
-        return await self.do(people.use_keyboard(session_id, action, **how))
-
-    async def accounts(self) -> tuple[results.Account, ...]:
-        """List the accounts."""
-        return await self.do(people.accounts())
-
-    async def add_account(self, name: str, **how: Any) -> results.Account:
-        """Make an account of a user or a service."""
-        return await self.do(people.add_account(name, **how))
-
-    async def change_account(self, name: str, **changes: Any) -> results.Account:
-        """Change an account."""
-        return await self.do(people.change_account(name, **changes))
-
-    async def budgets(self, session_id: str | None = None) -> tuple[results.Budget, ...]:
-        """Show what the caller, or a session, has spent of its budgets."""
-        return await self.do(people.budgets(session_id))
-
-    async def lift_budget(self, subject: str, measure: str, amount: int) -> results.Budget:
-        """Give a subject so much more for now."""
-        return await self.do(people.lift_budget(subject, measure, amount))
-
-    async def subscribe_push(self, endpoint: str, p256dh: str, auth: str, session_ids: Sequence[str] = ()) -> str:
-        """Keep a browser's subscription for the caller and return its id."""
-        return await self.do(people.subscribe_push(endpoint, p256dh, auth, session_ids))
-
-    async def push_subscriptions(self) -> tuple[results.PushSubscription, ...]:
-        """List the caller's subscriptions."""
-        return await self.do(people.push_subscriptions())
-
-    async def unsubscribe_push(self, endpoint: str) -> None:
-        """Remove the caller's subscription with an endpoint."""
-        await self.do(people.unsubscribe_push(endpoint))
-
-    async def notify(self, title: str, body: str, **how: Any) -> results.Notified:
-        """Notify browsers; to whom and how is as in :func:`agentproxy.client.people.notify`."""
-        return await self.do(people.notify(title, body, **how))
-
-    async def log_in_kinds(self) -> tuple[results.LoginKind, ...]:
-        """List the ways to log in that the server offers."""
-        return await self.do(people.log_in_kinds())
-
-    async def log_ins(self, owner: str | None = None) -> tuple[results.LogIn, ...]:
-        """List the log-ins in browsers: the caller's, another owner's, or everybody's (``*``)."""
-        return await self.do(people.log_ins(owner))
-
-    async def end_log_in(self, login_id: str) -> None:
-        """End a log-in; what it had opened is cut."""
-        await self.do(people.end_log_in(login_id))
-
-    async def approval(self, approval_id: str) -> results.Approval:
-        """Show one approval."""
-        return await self.do(people.approval(approval_id))
-
-    async def approval_history(self, session_id: str, limit: int | None = None) -> tuple[results.Approval, ...]:
-        """List the approvals of a session, settled ones too."""
-        return await self.do(people.approval_history(session_id, limit=limit))
+    budgets = sends(people.budgets)
+    lift_budget = sends(people.lift_budget)
+    health = sends(calls.health)
 
     # -- looking
 
-    async def messages(self, session_id: str, **wanted: Any) -> tuple[results.Message, ...]:
-        """Return what was said, oldest first."""
-        return await self.do(calls.messages(session_id, **wanted))
-
-    async def log(self, session_id: str, size: int | None = None) -> str:
-        """Return the end of what the agent server printed."""
-        return await self.do(calls.log(session_id, size=size))
-
-    async def export(self, session_id: str, form: str = "json") -> bytes:
-        """Return the session with its transcript."""
-        return await self.do(calls.export(session_id, form))
+    messages = sends(calls.messages)
+    log = sends(calls.log)
+    export = sends(calls.export)
 
     async def events(
         self, session_id: str | None = None, after: int = 0, types: Sequence[str] = ()
@@ -297,29 +182,14 @@ class AsyncClient:
                 return
             await deferLater(self._reactor, wait)
 
-    async def cursor(self, session_id: str | None = None) -> int:
-        """Return the number of the last event that is there now, to follow what comes behind it."""
-        return await self.do(calls.cursor(session_id))
-
-    async def events_page(
-        self, session_id: str | None = None, after: int = 0, limit: int | None = None, types: Sequence[str] = ()
-    ) -> tuple[results.Event, ...]:
-        """Return the events behind ``after`` that are there now, oldest first."""
-        return await self.do(calls.events(session_id, after=after, limit=limit, types=types))
+    cursor = sends(calls.cursor)
+    events_page = sends(calls.events_page)
 
     async def follow_log(self, session_id: str, size: int | None = None) -> AsyncGenerator[bytes, None]:
         """Yield what the agent server printed and prints, until the session ends."""
         async with aclosing(self.stream(calls.follow_log(session_id, size))) as chunks:
             async for chunk in chunks:
                 yield chunk
-
-    async def whoami(self) -> str:
-        """Return the name by which the server knows this client."""
-        return await self.do(calls.whoami())
-
-    async def health(self) -> dict[str, Any]:
-        """Ask whether the server is ready, and what is not."""
-        return await self.do(calls.health())
 
     # -- sending
 

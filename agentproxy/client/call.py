@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from inspect import Parameter, signature
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote, urlencode
 
@@ -12,6 +13,7 @@ import msgspec
 from agentproxy.client.failures import ClientError
 
 T = TypeVar("T")
+Method = TypeVar("Method", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,3 +84,15 @@ def given(**fields: Any) -> dict[str, Any]:
 
 def session_path(session_id: str, rest: str = "") -> str:
     return f"/sessions/{quote(session_id, safe='')}{rest}"
+
+
+def as_method_of(make: Callable[..., Call[Any]], method: Method) -> Method:
+    """Let a client's method show itself as the function that makes its calls: name, arguments, docstring, and what a call reads."""
+    shown = signature(make)
+    client = Parameter("self", Parameter.POSITIONAL_OR_KEYWORD)
+    method.__signature__ = shown.replace(  # type: ignore[attr-defined]
+        parameters=[client, *shown.parameters.values()],
+        return_annotation=str(shown.return_annotation).removeprefix("Call[").removesuffix("]"),
+    )
+    method.__name__, method.__doc__ = make.__name__, make.__doc__
+    return method

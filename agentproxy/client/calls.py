@@ -103,7 +103,7 @@ def restart(session_id: str) -> Call[results.Session]:
     return Call("POST", session_path(session_id, "/restart"), _SESSION, patience=900)
 
 
-def wait(session_id: str, until: str = "stable", *, timeout: float = 300.0) -> Call[results.Session]:
+def wait(session_id: str, until: str = "stable", timeout: float = 300.0) -> Call[results.Session]:
     """Wait until the agent is ``stable``, says something (``message``), wants somebody (``attention``), or has ``ended``."""
     read = field_as("session", results.Session)
     query = {"until": until, "timeout": timeout}
@@ -144,7 +144,7 @@ def send(
     )
 
 
-def deliveries(session_id: str, *, state: str | None = None) -> Call[tuple[results.Delivery, ...]]:
+def deliveries(session_id: str, state: str | None = None) -> Call[tuple[results.Delivery, ...]]:
     """List a session's deliveries."""
     shape = tuple[results.Delivery, ...]
     return Call(
@@ -196,7 +196,7 @@ def messages(
     return Call("GET", session_path(session_id, "/messages"), field_as("messages", shape), query, repeatable=True)
 
 
-def log(session_id: str, *, size: int | None = None) -> Call[str]:
+def log(session_id: str, size: int | None = None) -> Call[str]:
     """Return the end of what the agent server printed; ``size`` in bytes."""
     read = lambda answer: answer.decode("utf-8", "replace")  # noqa: E731
     return Call("GET", session_path(session_id, "/log"), read, {"bytes": size}, repeatable=True)
@@ -211,10 +211,10 @@ def follow_log(session_id: str, size: int | None = None) -> Call[None]:
     )
 
 
-def events(
-    session_id: str | None = None, *, after: int = 0, limit: int | None = None, types: Sequence[str] = ()
+def events_page(
+    session_id: str | None = None, after: int = 0, limit: int | None = None, types: Sequence[str] = ()
 ) -> Call[tuple[results.Event, ...]]:
-    """Return a page of a session's journal, or of everything that the caller may see."""
+    """Return the events behind ``after`` that are there now, oldest first: of a session, or of all that the caller may see."""
     path = "/events" if session_id is None else session_path(session_id, "/events")
     query = {"after": after, "limit": limit, "types": ",".join(types) or None}
     headers = {"Accept": "application/json"}
@@ -223,7 +223,7 @@ def events(
 
 
 def cursor(session_id: str | None = None) -> Call[int]:
-    """Return the number of the last event that is there now."""
+    """Return the number of the last event that is there now, to follow what comes behind it."""
     path = "/events" if session_id is None else session_path(session_id, "/events")
     return Call("GET", path, field_as("cursor", int), {"after": "latest", "limit": 1}, repeatable=True)
 
@@ -241,7 +241,7 @@ def export(session_id: str, form: str = "json") -> Call[bytes]:
 
 
 def whoami() -> Call[str]:
-    """Ask by which name the server knows the caller; refused when it knows nobody."""
+    """Return the name by which the server knows the caller; refused when it knows nobody."""
     read = lambda answer: str(msgspec.json.decode(answer)["username"])  # noqa: E731
     return Call("GET", "/user/info", read, repeatable=True)
 

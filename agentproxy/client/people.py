@@ -23,7 +23,7 @@ def approve(approval_id: str, answer: str) -> Call[results.Approval]:
     )
 
 
-def share(session_id: str, *, access: str = "read", expires_in: float | None = None) -> Call[results.Share]:
+def share(session_id: str, access: str = "read", expires_in: float | None = None) -> Call[results.Share]:
     """Make the link of a session, or return the one that it has."""
     body = given(access=access, expires_in=expires_in)
     return Call("POST", session_path(session_id, "/share"), answer_as(results.Share), body=body, repeatable=True)
@@ -181,7 +181,7 @@ def approval(approval_id: str) -> Call[results.Approval]:
     return Call("GET", f"/approvals/{quote(approval_id, safe='')}", answer_as(results.Approval), repeatable=True)
 
 
-def approval_history(session_id: str, *, limit: int | None = None) -> Call[tuple[results.Approval, ...]]:
+def approval_history(session_id: str, limit: int | None = None) -> Call[tuple[results.Approval, ...]]:
     """List the approvals of a session, settled ones too."""
     shape = tuple[results.Approval, ...]
     path = session_path(session_id, "/approvals")
