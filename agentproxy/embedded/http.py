@@ -268,9 +268,12 @@ class Asked(Request):
         return None
 
     def from_foreign_page(self) -> bool:
-        """Say whether a browser asks on behalf of a page of another origin than the allowed ones."""
+        """Say whether a browser asks on behalf of a page of another origin than the allowed ones.
+
+        Behind a door none does: whoever has its secret has judged the page by the name that the browser called.
+        """
         origin = self.getHeader("origin")
-        if not origin:
+        if not origin or self.site.rules.door is not None:
             return False
         own = origin.partition("://")[2] == (self.getHeader("host") or "")
         return not own and not any(_matches(origin, rule) for rule in self.site.rules.origins)

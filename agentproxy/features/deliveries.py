@@ -26,6 +26,7 @@ from agentproxy.errors import (
     TOO_MANY_REQUESTS,
     Refusal,
 )
+from agentproxy.features.detached import detached
 from agentproxy.features.messaging import clean
 from agentproxy.features.queueing import MessageQueue
 from agentproxy.model.delivery import FAILED, WAITING, At, Delivery, DeliveryState, moved
@@ -142,7 +143,8 @@ class Deliveries:
             raise Refusal(SESSION_NOT_RUNNING, session_id=session_id)
         if queue is not None and len(queue.waiting()) >= QUEUE_LIMIT:
             raise Refusal(TOO_MANY_REQUESTS, f"{QUEUE_LIMIT} messages wait already", session_id, retry_after=10.0)
-        return await self._accept(session_id, caller.user_id, message, repeat)
+        accepting = self._accept(session_id, caller.user_id, message, repeat)
+        return await detached(accepting, "the acceptance of a message")
 
     async def first(self, session_id: str, sender: str, text: str, *, last: bool) -> Delivery:
         """Accept the message of a session's start.
@@ -197,10 +199,17 @@ class Deliveries:
         try:
             return await waiting.addTimeout(seconds, self._clock)
         except DeadlineError:
-            waits = self._waits.get(delivery.id, [])
-            if entry in waits:
-                waits.remove(entry)
             return await self._read(delivery.id)
+        finally:
+            self._forget(delivery.id, entry)
+
+    def _forget(self, delivery_id: str, entry: tuple[Callable[[Delivery], bool], Deferred[Delivery]]) -> None:
+        """Tell somebody nothing more who does not wait any longer."""
+        waits = self._waits.get(delivery_id, [])
+        if entry in waits:
+            waits.remove(entry)
+        if not waits:
+            self._waits.pop(delivery_id, None)
 
     def woken(self, session_id: str) -> None:
         """Answer everybody who waits for a delivery of a session that has ended, with the delivery as it is."""

@@ -105,7 +105,7 @@ class DeliveryRoutes:
     def __init__(self, deliveries: Deliveries, house: House, permits: Permitting, note: Note) -> None:
         self._deliveries, self._house, self._permits, self._note = deliveries, house, permits, note
 
-    @route("POST", "/sessions/<session_id>/messages")
+    @route("POST", "/sessions/<session_id>/messages", waits=True)
     async def send(self, request: Request, caller: Principal, session_id: str) -> bytes:
         """Queue a message for a session's agent."""
         values = wire.query(request)

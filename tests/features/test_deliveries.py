@@ -1,0 +1,71 @@
+"""The door to the queues: accepting messages, and requests that come again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
+from twisted.internet.task import Clock
+
+from agentproxy.features.deliveries import Deliveries, NewMessage
+from agentproxy.model.delivery import Delivery
+from agentproxy.model.principal import LOCAL, Principal
+from agentproxy.model.session import Session
+from agentproxy.store import Store
+from tests.store.making import a_session, a_store
+
+SESSION = a_session()
+
+
+class Everybody:
+    """Lets everybody do everything."""
+
+    async def permitted(self, principal: Principal, session_id: str, verb: str) -> Session:  # noqa: ARG002
+        return SESSION
+
+
+class Queue:
+    """Notes what it was given."""
+
+    def __init__(self) -> None:
+        self.added: list[str] = []
+        self.told: Deferred[None] = Deferred()
+
+    def add(self, delivery: Delivery) -> None:
+        self.added.append(delivery.id)
+        self.told.callback(None)
+
+    def waiting(self) -> list[Delivery]:
+        return []
+
+    def known(self, delivery_id: str) -> None:  # noqa: ARG002
+        return None
+
+
+async def opened(directory: Path) -> tuple[Store, Deliveries, Queue]:
+    """Return a store with a session, and its queue behind the door."""
+    store = a_store(directory)
+    await store.open()
+    await store.add_session(SESSION, [])
+    deliveries, queue = Deliveries(store, Everybody(), Clock()), Queue()
+    deliveries.opened(SESSION.id, cast(Any, queue))
+    return store, deliveries, queue
+
+
+def test_a_message_whose_sender_hangs_up_is_queued_all_the_same(tmp_path: Path) -> Any:
+    """It is committed by then, and whoever asks again with the same key is told of it: so it has to be typed."""
+
+    async def steps() -> None:
+        store, deliveries, queue = await opened(tmp_path)
+        try:
+            sending = Deferred.fromCoroutine(deliveries.send(LOCAL, SESSION.id, NewMessage("hello"), "key"))
+            sending.addErrback(lambda failure: failure.trap(CancelledError))
+            sending.cancel()
+            await queue.told
+            again, new = await deliveries.send(LOCAL, SESSION.id, NewMessage("hello"), "key")
+            assert (queue.added, new) == ([again.id], False)
+        finally:
+            await store.close()
+
+    return ensureDeferred(steps())
