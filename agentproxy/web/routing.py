@@ -122,7 +122,6 @@ class Face:
         endpoint.__name__ = f"{type(getattr(handler, '__self__', None)).__name__}_{one.method}_{one.name}"
         self.app.route(one.path, methods=[one.method], endpoint=f"{one.method} {one.path}")(endpoint)
 
-
     async def _answered(self, one: Route, caller: Principal, work: Awaitable[bytes]) -> bytes:
         """Return the answer of a route, and tell of what the caller may not do."""
         try:

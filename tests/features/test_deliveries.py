@@ -21,7 +21,7 @@ SESSION = a_session()
 class Everybody:
     """Lets everybody do everything."""
 
-    async def permitted(self, principal: Principal, session_id: str, verb: str) -> Session:  # noqa: ARG002
+    async def permitted(self, principal: Principal, session_id: str, verb: str) -> Session:
         return SESSION
 
 
@@ -39,7 +39,7 @@ class Queue:
     def waiting(self) -> list[Delivery]:
         return []
 
-    def known(self, delivery_id: str) -> None:  # noqa: ARG002
+    def known(self, delivery_id: str) -> None:
         return None
 
 

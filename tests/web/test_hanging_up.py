@@ -30,17 +30,17 @@ class Part:
         return answer(request, {})
 
     @route("GET", "/read")
-    async def read(self, request: Request, caller: Principal) -> bytes:  # noqa: ARG002
+    async def read(self, request: Request, caller: Principal) -> bytes:
         """Read."""
         return await self._work(request, "read")
 
     @route("POST", "/change")
-    async def change(self, request: Request, caller: Principal) -> bytes:  # noqa: ARG002
+    async def change(self, request: Request, caller: Principal) -> bytes:
         """Change."""
         return await self._work(request, "change")
 
     @route("POST", "/wait", waits=True)
-    async def wait(self, request: Request, caller: Principal) -> bytes:  # noqa: ARG002
+    async def wait(self, request: Request, caller: Principal) -> bytes:
         """Wait."""
         return await self._work(request, "wait")
 
