@@ -227,7 +227,7 @@ def test_the_keyboard_goes_from_hand_to_hand_and_is_free_in_the_end(talking: Tal
 
 
 def test_keys_at_the_terminal_hold_the_queue(talking: Talking) -> None:
-    """As raw keys do, for a moment, and from a page of ours; whoever wants the keyboard gets it, and a message of one's own may pass."""
+    """As raw keys do, for a moment, also from a page; whoever wants the keyboard gets it, and one's own message may pass."""
     session_id = talking.start("talker", message="first")
     page = f"Origin: http://127.0.0.1:{talking.daemon.port}"
     terminal = Attached(talking.daemon.port, page, path=f"/{session_id}/terminal")
