@@ -49,6 +49,7 @@ def _with_store(file: str | None, work: Work) -> None:
             config.data_dir,
             synchronous=config.store.synchronous,
             secrets=Sealer.from_directory(config.data_dir),
+            beside=True,
         )
         await store.open()
         try:

@@ -33,7 +33,7 @@ from agentproxy.store.claiming import claim_database
 from agentproxy.store.engines import address, make_engines, make_private_file, sqlite_file
 from agentproxy.store.sealing import Sealer
 from agentproxy.store.trouble import StoreError, sentence, translated
-from agentproxy.store.upgrade import upgrade
+from agentproxy.store.upgrade import is_newest, upgrade
 from agentproxy.store.writer import Work, Writer
 
 T = TypeVar("T")
@@ -54,6 +54,7 @@ class Store:
     :param url: of the database; None is the SQLite file ``agentproxy.db`` in *directory*.
     :param synchronous: SQLite's: ``normal`` survives the death of the process, ``full`` a loss of power too.
     :param secrets: seals environments and door secrets.
+    :param beside: used for a moment, maybe while the server uses it: claims nothing and keeps no server from starting.
     """
 
     log = Logger()
@@ -66,8 +67,10 @@ class Store:
         *,
         synchronous: str = "normal",
         secrets: Sealer,
+        beside: bool = False,
     ) -> None:
         self._reactor = reactor
+        self._beside = beside
         self._url = address(url, directory)
         self._synchronous = synchronous
         self._sealer = secrets
@@ -87,7 +90,7 @@ class Store:
         """
         if self._writer is not None:
             raise StoreError("the store is open already")
-        writing, self._reading = make_engines(self._url, self._synchronous, _READERS)
+        writing, self._reading = make_engines(self._url, self._synchronous, _READERS, alone=not self._beside)
         self._pool = ThreadPool(0, _READERS, name="agentproxy-store-reader")
         cast(Any, self._pool).threadFactory = _Reader
         self._pool.start()
@@ -107,12 +110,27 @@ class Store:
         try:
             if file is not None:
                 make_private_file(file)
-                self._claim = claim_database(file)
+            if self._beside:
+                self._prepare_beside(writing, file)
+                return
+            self._claim = claim_database(file) if file is not None else None
             upgrade(writing, file)
         except (OSError, SQLAlchemyError) as error:
             raise StoreError(
                 f"the database {self._url.render_as_string()} cannot be opened: {sentence(error)}"
             ) from error
+
+    def _prepare_beside(self, writing: Engine, file: Path | None) -> None:
+        """Upgrade only a database that no server uses, and give it free again."""
+        if is_newest(writing):
+            return
+        with claim_database(file) if file is not None else nullcontext():
+            alone, unused = make_engines(self._url, self._synchronous, 1)
+            try:
+                upgrade(alone, file)
+            finally:
+                alone.dispose()
+                unused.dispose()
 
     async def close(self) -> None:
         """Write what is waiting and end the threads; twice does no harm."""

@@ -47,6 +47,12 @@ def revisions(engine: Engine) -> tuple[str | None, str | None]:
     return present, ScriptDirectory(str(_SCRIPTS)).get_current_head()
 
 
+def is_newest(engine: Engine) -> bool:
+    """Return whether a database has the newest schema of this version."""
+    present, newest = revisions(engine)
+    return present == newest
+
+
 def _run(steps: ScriptDirectory, connection: Connection, to: str = "head") -> None:
     def wanted(revision: object, _context: MigrationContext) -> list[StampStep | RevisionStep]:
         return list(steps._upgrade_revs(to, revision))  # type: ignore[arg-type]

@@ -85,6 +85,32 @@ async def test_a_file_that_another_server_uses_is_refused(tmp_path: Path) -> Non
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_database_is_used_beside_its_server(
+    url: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A command uses it for a moment, before, while and after a server does; it does not upgrade it under a server."""
+
+    def store(beside: bool) -> Store:
+        return Store(reactor, url, tmp_path, secrets=Sealer.from_directory(tmp_path), beside=beside)
+
+    early, server, late = store(True), store(False), store(True)
+    await early.open()
+    await server.open()
+    await late.open()
+    await late.add_session(a_session(), [])
+    assert await server.session("one") == a_session()
+    await late.close()
+    monkeypatch.setattr("agentproxy.store.database.is_newest", lambda _engine: False)
+    monkeypatch.setattr("agentproxy.store.engines._LOCK_WAIT", 0.2)
+    with pytest.raises(StoreError, match=r"another (agentproxy|program)"):
+        await late.open()
+    await server.close()
+    await early.close()
+    await late.open()
+    await late.close()
+
+
+@pytest_twisted.ensureDeferred
 async def test_an_older_schema_is_copied_then_upgraded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A start on an older database keeps its sessions, brings the new tables, and leaves a copy of what was before."""
     store = a_store(tmp_path)
