@@ -33,6 +33,7 @@ from agentproxy.features.adopting import Adopter
 from agentproxy.features.clearing import Clearing
 from agentproxy.features.evening import Evening
 from agentproxy.features.fencing import Fence
+from agentproxy.features.incarnations import Incarnations
 from agentproxy.features.living import LivingSession
 from agentproxy.features.making import Maker, Terms
 from agentproxy.features.measuring import Measures
@@ -41,6 +42,7 @@ from agentproxy.features.push_services import PushServices
 from agentproxy.features.pushing import Pushing
 from agentproxy.features.pushing import Terms as PushTerms
 from agentproxy.features.retaining import Keep, Retention
+from agentproxy.features.roll import Roll
 from agentproxy.features.sessions import Sessions
 from agentproxy.gateway.front import FrontFactory
 from agentproxy.gateway.listening import endpoint_of
@@ -106,7 +108,7 @@ class Daemon(Service):
         self._guard: Guard | None = None
         self._history: History | None = None
         self._retention: Retention | None = None
-        self._sessions: Sessions | None = None
+        self._incarnations: Incarnations | None = None
         self._attendance: Attendance | None = None
         self._front: FrontFactory | None = None
         self._measures: Measures | None = None
@@ -178,7 +180,8 @@ class Daemon(Service):
         await store.open()
         maker = self._make_maker(store, fence)
         self._guard = guard = Guard(self._loaded, store, self._reactor)
-        self._sessions = sessions = Sessions(store, maker, guard.permits, Evening(self._reactor))
+        self._incarnations = incarnations = Incarnations(store, maker, Roll())
+        sessions = Sessions(store, maker, incarnations, guard.permits, Evening(self._reactor))
         try:
             self._attendance = attendance = Attendance(config, store, sessions, guard.permits, self._reactor)
         except ValueError as error:
@@ -186,7 +189,7 @@ class Daemon(Service):
         await attendance.open()
         maker.house = attendance.house
         sessions.attention = attendance.house.attention
-        await self._take_over(store, sessions, maker)
+        await self._take_over(store, incarnations, maker)
         self._taken_over = True
         if self._stopping:
             raise CancelledError
@@ -205,14 +208,14 @@ class Daemon(Service):
         grace = self._config.sessions.stop_grace
         return agent_servers.resolve(self._config.agent_server, lambda _name: shutil.which(command), grace=grace)
 
-    async def _take_over(self, store: Store, sessions: Sessions, maker: Maker) -> None:
+    async def _take_over(self, store: Store, incarnations: Incarnations, maker: Maker) -> None:
         """Go on with the sessions of the server before this one."""
         adopting = self._config.sessions.adopt
         root = cgroups.find_root()
         swept = await deferToThread(cgroups.Cgroups(root).sweep, time.time()) if root is not None else 0
         if swept:
             log.info("Removed {count} empty cgroups that earlier servers have left", count=swept)
-        await Adopter(store, sessions, maker, read_boot_id(), adopting).take_over()
+        await Adopter(store, incarnations, maker, read_boot_id(), adopting).take_over()
         self._clearing = clearing = Clearing(store, Directories(self._config.data_dir / "sessions"))
         clearing.start()
 
@@ -247,8 +250,8 @@ class Daemon(Service):
         return Maker(self._make_kitchen(os.environ), ground, terms, store, self._session_ended)
 
     def _session_ended(self, living: LivingSession) -> None:
-        assert self._sessions is not None
-        self._sessions.ended(living)
+        assert self._incarnations is not None
+        self._incarnations.ended(living)
         if self._front is not None:
             self._front.cut(living.record.id)
 
@@ -410,8 +413,8 @@ class Daemon(Service):
             if not seen:
                 seen = True
                 before(number, frame)
-            elif self._sessions is not None:
-                self._reactor.callFromThread(self._sessions.kill_all)
+            elif self._incarnations is not None:
+                self._reactor.callFromThread(self._incarnations.kill_all)
 
         return on_signal
 
@@ -430,8 +433,8 @@ class Daemon(Service):
             await port.stopListening()
         if self._clearing is not None:
             await self._clearing.stop()
-        if self._sessions is not None:
-            await self._close_sessions(self._sessions)
+        if self._incarnations is not None:
+            await self._end_sessions(self._incarnations)
         if self._attendance is not None:
             self._attendance.stop()
         if self._fork_server is not None:
@@ -451,13 +454,13 @@ class Daemon(Service):
         if self._lock is not None:
             self._lock.close()
 
-    async def _close_sessions(self, sessions: Sessions) -> None:
-        killing = self._reactor.callLater(self._config.sessions.shutdown_grace, sessions.kill_all)
+    async def _end_sessions(self, incarnations: Incarnations) -> None:
+        killing = self._reactor.callLater(self._config.sessions.shutdown_grace, incarnations.kill_all)
         if self._config.sessions.on_shutdown == "keep" and self._config.sessions.adopt:
-            left = await sessions.let_go()
+            left = await incarnations.let_go()
             log.info("{count} sessions run on without a server: {ids}", count=len(left), ids=" ".join(left) or "none")
         else:
-            await sessions.close()
+            await incarnations.close()
         if killing.active():
             killing.cancel()
 
