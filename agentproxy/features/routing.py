@@ -1,6 +1,6 @@
 """Where a session's requests go: the gateway's directory, answered from memory.
 
-It has the shape of ``gateway.routes.SessionDirectory``; ``service.py`` brings both together.
+It has the shape of ``gateway.routes.SessionDirectory``; ``service/`` brings both together.
 """
 
 from __future__ import annotations
