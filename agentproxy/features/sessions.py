@@ -213,8 +213,7 @@ class Sessions(VisibleSessions):
         living = self._roll.get(session_id)
         if living is None or living.driver is None or living.record.phase is not Phase.READY:
             raise Refusal(SESSION_NOT_RUNNING, session_id=session_id)
-        afterwards = living.companion.interrupting() if living.companion is not None else None
+        afterwards = living.companion.interrupting()
         await interrupt(living.driver, living.interrupt_keys)
-        if afterwards is not None:
-            await afterwards()
+        await afterwards()
         living.tell("agent.interrupted", {"by": principal.user_id})
