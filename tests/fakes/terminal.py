@@ -115,7 +115,7 @@ class Keys:
             if data.startswith((PASTE_START, PASTE_END)):
                 self.pasting = data.startswith(PASTE_START)
                 data = data[len(PASTE_START) :]
-            elif data[0] == "\x1b" and PASTE_START.startswith(data[: len(PASTE_START)]) and len(data) < 6:
+            elif PASTE_START.startswith(data) or PASTE_END.startswith(data):
                 self._rest, data = data, ""
             else:
                 self._key(data[0], entered)
