@@ -16,10 +16,11 @@ it says first ``{"ready": PID}``                                            ever
 ``{"id", "error"}``                                                         it does not, and why
 ==========================================================================  =============================================
 
-A forked process is orphaned at once, so its parent is whoever adopts orphans (the daemon as the subreaper, else init), who
-also learns how it ended. It tells its process id itself and begins its work only then: a write of so few bytes to a pipe is
-whole or not at all, and until it is made the answers have no end. So whoever sees their end has been told of everything
-that runs, whenever this process dies; and when nobody reads any more, the forked process ends.
+A forked process is a sibling: its parent is the daemon, who also learns how it ended. Where the kernel does not allow that, it is
+orphaned at once, so that whoever adopts orphans (the daemon as the subreaper, else init) is the parent. It tells its process id
+itself and begins its work only then: a write of so few bytes to a pipe is whole or not at all, and until it is made the answers
+have no end. So whoever sees their end has been told of everything that runs, whenever this process dies; and when nobody reads
+any more, the forked process ends.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, NoReturn
 
-from agentproxy.embedded.cloning import fork_into
+from agentproxy.embedded.cloning import fork_beside
 from agentproxy.embedded.fork_server_identity import Identity
 from agentproxy.embedded.lean import leave_out_tls
 
@@ -156,28 +157,39 @@ class ForkServer:
                 self._fail(number, str(wrong))
 
     def _start(self, number: int, wish: Wish) -> None:
-        between, placed = fork_for(wish.cgroup)
+        try:
+            pid = fork_beside(wish.cgroup)
+        except (
+            OSError
+        ):  # an old kernel, one that forbids it, or a cgroup that cannot be used: who joins it then says why
+            self._start_orphan(number, wish)
+            return
+        if pid == 0:
+            self._agent_server(number, wish, True)
+
+    def _start_orphan(self, number: int, wish: Wish) -> None:
+        between = os.fork()
         if between == 0:
-            self._in_between(number, wish, placed)
+            self._in_between(number, wish)
         os.waitpid(between, 0)
 
-    def _in_between(self, number: int, wish: Wish, placed: bool) -> NoReturn:
+    def _in_between(self, number: int, wish: Wish) -> NoReturn:
         """Fork once more and end, so that whoever adopts orphans is the parent."""
         parent = os.getpid()
         try:
             if os.fork() == 0:
-                self._agent_server(number, wish, placed, parent)
+                while os.getppid() == parent:  # who adopts orphans shall learn how it ended, however soon that is
+                    time.sleep(0.0002)
+                self._agent_server(number, wish, False)
         except OSError as wrong:
             self._fail(number, f"no further process: {wrong.strerror}")
         finally:
             os._exit(0)
 
-    def _agent_server(self, number: int, wish: Wish, placed: bool, parent: int) -> NoReturn:
+    def _agent_server(self, number: int, wish: Wish, placed: bool) -> NoReturn:
         status = 125
         try:
             log = settle(wish, placed)
-            while os.getppid() == parent:  # who adopts orphans shall learn how this one ended, however soon that is
-                time.sleep(0.0002)
             self._identity.show(wish.title, wish.marker)
             write_text(self._answers, {"id": number, "pid": os.getpid()})
         except BaseException as wrong:
@@ -197,14 +209,6 @@ class ForkServer:
     def _fail(self, number: int, why: str) -> None:
         with contextlib.suppress(OSError):
             write_text(self._answers, {"id": number, "error": why[:1000]})
-
-
-def fork_for(cgroup: str | None) -> tuple[int, bool]:
-    """Fork and return what :func:`os.fork` does, and whether the child is in the cgroup already."""
-    if cgroup:
-        with contextlib.suppress(OSError):  # an old kernel, or a group that cannot be used: who joins it then says why
-            return fork_into(cgroup), True
-    return os.fork(), False
 
 
 def settle(wish: Wish, placed: bool) -> int:

@@ -111,6 +111,18 @@ async def test_how_it_ended_is_known(forks: Forks) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_where_the_kernel_makes_no_siblings(forks: Forks, tmp_path: Path) -> None:
+    """An agent server that cannot be born where it shall be moves there, and is ours all the same."""
+    group = tmp_path / "group"
+    group.mkdir()
+    (group / "cgroup.procs").touch()
+    one = await forks.launch("sh", "-c", "exit 3", cgroup=group)
+    assert _parent(one.watch.pid) == os.getpid()
+    assert (group / "cgroup.procs").read_text() == "0"
+    assert await one.watch.when_ended() == ExitStatus(code=3)
+
+
+@pytest_twisted.ensureDeferred
 async def test_one_that_crashes_takes_no_other_with_it(forks: Forks) -> None:
     """Each is a process of its own."""
     one, two = await forks.launch("cat"), await forks.launch("cat")
