@@ -88,10 +88,7 @@ async def _note(store: Store, verb: str, **facts: str) -> None:
 
 @click.group()
 def admin() -> None:
-    """Make accounts and tokens for this machine's server.
-
-    They are made in its store, whether it runs or not.
-    """
+    """Make accounts and tokens in the store of this machine's server."""
 
 
 @admin.command()
@@ -116,10 +113,7 @@ def create(
     token_name: str,
     file: str | None,
 ) -> None:
-    """Make the account NAME and print a key for it.
-
-    An account that exists gets one more key. It is shown only now.
-    """
+    """Make the account NAME, unless there is one, and print a new key for it. The key is shown only now."""
 
     async def work(config: Config, store: Store) -> int:
         registry = await _registry(config, store)
@@ -141,7 +135,7 @@ def create(
 @_CONFIG
 @output.json_option
 def tokens(file: str | None) -> None:
-    """List the tokens that are not revoked."""
+    """List the tokens that are not revoked: id, owner, name, and when they expire."""
 
     async def work(config: Config, store: Store) -> int:
         found = (await _registry(config, store)).list_tokens()
@@ -181,10 +175,7 @@ def audit() -> None:
 @click.option("--limit", type=click.IntRange(1, 1000), default=100, show_default=True)
 @talks
 def list_(client: Client, session: str | None, actor: str | None, after: int, limit: int) -> None:
-    """Print entries of a running server, oldest first.
-
-    Of one SESSION, or all that you may see.
-    """
+    """Print entries of a running server, of one SESSION or all, oldest first."""
     session_id = find(client, session) if session else None
     found = client.audit(after=after, session_id=session_id, actor=actor, limit=limit)
     rows = [
@@ -206,10 +197,10 @@ def list_(client: Client, session: str | None, actor: str | None, after: int, li
 @_CONFIG
 @output.json_option
 def verify(file: str | None) -> None:
-    """Check that no entry was changed or removed.
+    """Check that no entry of the audit was changed or removed; the status is 1 when one was.
 
-    The status is 1 when one was. Note the last hash somewhere else: only a comparison with it shows that entries were cut off at
-    the end, or that somebody who can write the database has made all of them anew.
+    Note the last hash somewhere else: only a comparison with it shows that entries were cut off at the end, or that somebody who
+    can write the database has made all of them anew.
     """
 
     async def work(_config: Config, store: Store) -> int:

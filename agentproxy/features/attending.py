@@ -14,7 +14,6 @@ from agentproxy.errors import APPROVAL_WAITING, SESSION_NOT_RUNNING, Refusal
 from agentproxy.features.approvals import Approvals
 from agentproxy.features.attention import Watcher
 from agentproxy.features.budgets import Budgets
-from agentproxy.features.companion import Companion, nothing
 from agentproxy.features.deliveries import Deliveries
 from agentproxy.features.entering import SEND_DEADLINE
 from agentproxy.features.keyboard import Keyboard
@@ -39,8 +38,8 @@ TYPING_HOLDS = 10.0
 """Seconds for which somebody who has typed raw keys keeps the keyboard."""
 
 
-class Attendant(Companion):
-    """What goes with one living session (and ``approvals.Asking``).
+class Attendant:
+    """What goes with one living session (``living.Companion`` and ``approvals.Asking``).
 
     :ivar active: when something real happened last: a message, an answer, a key.
     """
@@ -119,7 +118,7 @@ class Attendant(Companion):
     def interrupting(self) -> Callable[[], Awaitable[None]]:
         """Return what is to be done after the interrupt keys: the input line of an agent that worked is emptied."""
         worked = self.watcher.now.kind in (Kind.WORKING, Kind.UNREACHABLE) and not self.queue.is_typing
-        return self.queue.after_interrupt if worked else nothing
+        return self.queue.after_interrupt if worked else _nothing
 
     def gone(self) -> None:
         """End: the agent server is gone, or is left alone."""
@@ -238,6 +237,10 @@ class Attendant(Companion):
         )
 
 
+async def _nothing() -> None:
+    """Do nothing."""
+
+
 class House:
     """The attendants of all living sessions, and what they share."""
 
@@ -307,9 +310,9 @@ class House:
 
         async def tell() -> None:
             outcome, reason = await self._fate(one, within)
-            living.first_message.tell(outcome, reason)
+            living.tell_first_message(outcome, reason)
 
-        living.first_message.follow = tell
+        living.on_ready = tell
 
     async def _fate(self, one: Delivery, within: float) -> tuple[str, str]:
         known = await self.deliveries.wait(one, "delivered", within)

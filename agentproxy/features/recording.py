@@ -57,7 +57,7 @@ class Recorder:
 
     def __init__(self, store: Store, session_id: str, incarnation: int) -> None:
         self._store, self._session_id, self._incarnation = store, session_id, incarnation
-        self._turns = Turns(store.together)
+        self._turns = Turns(store.together, store.clock)
         self._owed = Owed()
         self._begun = False
         self._forget_recovery: Callable[[], None] | None = None
@@ -65,19 +65,25 @@ class Recorder:
 
     # -- what the server records
 
-    def change(self, changes: Mapping[str, Any], event: NewEvent) -> None:
-        """Change fields of the session, with the event that says so."""
+    def change(self, changes: Mapping[str, Any], event: NewEvent, *, soon: bool = False) -> None:
+        """Change fields of the session, with the event that says so.
+
+        :param soon: it may wait a little for another write.
+        """
 
         def owe() -> None:
             self._owed.changes.update(changes)
             self._owed.events.append(event)
 
-        self._background(lambda: self._store.change_session(self._session_id, changes, [event]), owe)
+        self._background(lambda: self._store.change_session(self._session_id, changes, [event]), owe, soon=soon)
 
-    def tell(self, kind: str, facts: Mapping[str, Any]) -> None:
-        """Append an event."""
+    def tell(self, kind: str, facts: Mapping[str, Any], *, soon: bool = False) -> None:
+        """Append an event.
+
+        :param soon: it may wait a little for another write.
+        """
         event = NewEvent(self._session_id, kind, datetime.now(UTC), dict(facts))
-        self._background(lambda: self._store.append([event]), lambda: self._owed.events.append(event))
+        self._background(lambda: self._store.append([event]), lambda: self._owed.events.append(event), soon=soon)
 
     def revise(self, message: Message) -> None:
         """Keep the latest revision of a message."""
@@ -152,8 +158,11 @@ class Recorder:
 
     # -- steps
 
-    def _background(self, write: Callable[[], Coroutine[Any, Any, Any]], owe: Callable[[], None]) -> None:
-        done = self._turns.run(lambda: self._written(write, owe))
+    def _background(
+        self, write: Callable[[], Coroutine[Any, Any, Any]], owe: Callable[[], None], *, soon: bool = False
+    ) -> None:
+        run = self._turns.run_soon if soon else self._turns.run
+        done = run(lambda: self._written(write, owe))
         done.addErrback(
             lambda failure: log.failure("Session {session} could not be recorded", failure, session=self._session_id)
         )

@@ -15,7 +15,7 @@ from typing import IO, Any, TypeVar, cast
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
-from twisted.internet.interfaces import IReactorFromThreads
+from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
@@ -82,6 +82,11 @@ class Store:
         self._pool: ThreadPool | None = None
         self._reading: Engine | None = None
         self._claim: IO[str] | None = None
+
+    @property
+    def clock(self) -> IReactorTime:
+        """Return the clock of the reactor that it answers on."""
+        return cast(IReactorTime, self._reactor)
 
     async def open(self) -> None:
         """Start the threads and bring the schema up to date, after a backup copy.

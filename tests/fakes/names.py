@@ -9,7 +9,6 @@ NAMES = {
     "deaf": "conversing",
     "slow": "conversing",
     "quiet": "conversing",
-    "putsback": "conversing",
     "nlines": "conversing",
     "repaint": "drawing",
     "clock": "drawing",

@@ -9,10 +9,11 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 
-from agentproxy.features.turns import Turns
+from agentproxy.features.turns import PATIENCE, Turns
 
-ASKED = st.lists(st.sampled_from(["run", "alone", "over"]), max_size=12)
+ASKED = st.lists(st.sampled_from(["run", "run_soon", "alone", "over"]), max_size=12)
 
 
 class Scene:
@@ -23,7 +24,8 @@ class Scene:
         self.under_way: dict[int, Deferred[None]] = {}
         self.done: list[int] = []
         self.asked = 0
-        self.subject = Turns(self._together)
+        self.clock = Clock()
+        self.subject = Turns(self._together, self.clock)
 
     @contextmanager
     def _together(self) -> Iterator[None]:
@@ -59,7 +61,9 @@ def test_everything_is_begun_in_order_and_done_once(asked: list[str], data: st.D
     scene = Scene()
     for how in asked:
         scene.ask(how)
-    while scene.under_way:
+    while scene.under_way or scene.clock.getDelayedCalls():
+        if not scene.under_way:
+            scene.clock.advance(PATIENCE)
         assert set(scene.under_way) <= set(scene.turns[-1])
         scene.end(data.draw(st.sampled_from(sorted(scene.under_way))), data.draw(st.booleans()))
     begun = [number for turn in scene.turns for number in turn]
@@ -81,6 +85,26 @@ def test_what_waits_shares_a_turn() -> None:
     assert scene.turns == [[0]]
     scene.end(0)
     assert scene.turns == [[0], [1, 2, 3]]
+
+
+def test_patient_work_shares_the_turn_of_what_somebody_wants() -> None:
+    """It begins none, keeps its place in front, and nothing of it is left to the clock."""
+    scene = Scene()
+    scene.ask("run_soon")
+    assert scene.turns == []
+    scene.ask("run")
+    assert scene.turns == [[0, 1]]
+    assert scene.clock.getDelayedCalls() == []
+
+
+def test_patient_work_waits_no_longer_than_its_patience() -> None:
+    """It begins a turn of its own in the end, with what has joined it."""
+    scene = Scene()
+    scene.ask("run_soon")
+    scene.clock.advance(PATIENCE / 2)
+    scene.ask("run_soon")
+    scene.clock.advance(PATIENCE / 2)
+    assert scene.turns == [[0, 1]]
 
 
 def test_what_is_cancelled_before_its_turn_is_not_begun() -> None:
