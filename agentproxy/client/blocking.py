@@ -136,6 +136,7 @@ class Client:
 
     # -- browsers that are told
 
+    push_key = sends(people.push_key)
     subscribe_push = sends(people.subscribe_push)
     push_subscriptions = sends(people.push_subscriptions)
     unsubscribe_push = sends(people.unsubscribe_push)

@@ -188,6 +188,11 @@ def approval_history(session_id: str, limit: int | None = None) -> Call[tuple[re
     return Call("GET", path, field_as("approvals", shape), {"limit": limit}, repeatable=True)
 
 
+def push_key() -> Call[str]:
+    """Show the key with which a page subscribes its browser."""
+    return Call("GET", "/notification/key", field_as("public_key", str), repeatable=True)
+
+
 def subscribe_push(endpoint: str, p256dh: str, auth: str, session_ids: Sequence[str] = ()) -> Call[str]:
     """Keep a browser's subscription for the caller and return its id."""
     body = {"endpoint": endpoint, "keys": {"p256dh": p256dh, "auth": auth}, "session_ids": list(session_ids)}

@@ -80,6 +80,19 @@ class Pushing:
         self._store, self._sessions, self._permits, self._terms, self._post = store, sessions, permits, terms, post
         self._slots = DeferredSemaphore(AT_ONCE)
 
+    def public_key(self, caller: Principal) -> str:
+        """Return the key that a page gives its browser to subscribe with, in base64url.
+
+        :raises Refusal: FORBIDDEN, PUSH_UNAVAILABLE.
+        """
+        require(caller, "session.read")
+        return self._keys().public
+
+    def _keys(self) -> Vapid:
+        if self._terms.vapid is None:
+            raise Refusal(PUSH_UNAVAILABLE, "push.vapid_public_key and push.vapid_private_key are not set")
+        return self._terms.vapid
+
     async def subscribe(self, caller: Principal, wish: Subscription) -> Subscription:
         """Keep a subscription of the caller's, or change that with its endpoint; return it with its id.
 
@@ -134,10 +147,7 @@ class Pushing:
         found = await self._store.run(lambda it: rows.find(it, to))
         if dry_run:
             return Outcome(len(found))
-        vapid = self._terms.vapid
-        if vapid is None:
-            raise Refusal(PUSH_UNAVAILABLE, "push.vapid_public_key and push.vapid_private_key are not set")
-        outcome = await self._tell(vapid, found, message, how)
+        outcome = await self._tell(self._keys(), found, message, how)
         facts = {"user": to.user_id, "reached": outcome.reached, "sent": outcome.sent}
         self._permits.note(caller, "push.send", to.session_id or None, True, "sent", **facts)
         return outcome

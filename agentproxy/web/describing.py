@@ -102,6 +102,7 @@ ROUTES: dict[str, Description] = {
     "POST /oauth/logout": D(sharing.Done, query=identity.LogoutQuery),
     "POST /oauth/refresh": D(identity.Login),
     "GET /oauth/login": D(None, query=LoginQuery, statuses=(302,)),
+    "GET /notification/key": D(push.PublicKey),
     "POST /notification/subscribe": D(push.Subscribed, SubscribeBody),
     "GET /notification/subscribe": D(list[push.Subscription]),
     "DELETE /notification/subscribe": D(push.Success, UnsubscribeBody),

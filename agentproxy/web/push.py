@@ -2,6 +2,7 @@
 
 | Route | Answer |
 |---|---|
+| `GET /notification/key` | `{"public_key"}`, with which a page subscribes |
 | `POST /notification/subscribe` | `{"success": true, "subscription_id"}`; body `endpoint`, `keys`, `session_ids`, ... |
 | `GET /notification/subscribe` | a list of the caller's subscriptions |
 | `DELETE /notification/subscribe` | `{"success": true}`; body `endpoint` |
@@ -94,6 +95,11 @@ class PushRoutes:
 
     def __init__(self, pushing: Pushing) -> None:
         self._pushing = pushing
+
+    @route("GET", "/notification/key")
+    async def key(self, request: Request, caller: Principal) -> bytes:
+        """Show the key with which a page subscribes its browser."""
+        return answer(request, {"public_key": self._pushing.public_key(caller)})
 
     @route("POST", "/notification/subscribe")
     async def subscribe(self, request: Request, caller: Principal) -> bytes:

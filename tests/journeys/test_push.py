@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+import pytest_twisted
 from joserfc import jwt
 from joserfc.jwk import ECKey
 
-from agentproxy.client import Client
+from agentproxy.client import AsyncClient, Client, Refused
 from agentproxy.model.push import new_vapid
+from tests.commands.terminal import COMMAND
 from tests.daemon import clean_environment
 from tests.journeys.people import KEYS, GuardedDaemon
 from tests.journeys.push_service import Browser, PushService, data, push_service, text
@@ -214,6 +215,13 @@ def test_a_session_reaches_who_listens_to_it(daemon: GuardedDaemon, service: Pus
     assert daemon.ask("bob", "POST", "/notifications/send", body).json()["code"] == "session_not_found"
 
 
+def command(place: Path, *words: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """Run `agentproxy helpers send-notification` in an empty directory."""
+    program = [*COMMAND, "helpers", "send-notification", "--title", "Hi", "--body", "there", *words]
+    environment = clean_environment(place, {"AGENTPROXY_KEY": KEYS["alice"], **settings})
+    return subprocess.run(program, cwd=place, capture_output=True, text=True, timeout=60, check=False, env=environment)
+
+
 def test_the_command_and_the_client_send(daemon: GuardedDaemon, service: PushService, tmp_path: Path) -> None:
     """`agentproxy helpers send-notification` says how many it reached; a dry run sends nothing; the client has the same."""
     browser = Browser()
@@ -221,29 +229,69 @@ def test_the_command_and_the_client_send(daemon: GuardedDaemon, service: PushSer
     client = Client(url, KEYS["alice"])
     made = client.subscribe_push(f"{service.url}/cli", **browser.keys())
     assert [one.id for one in client.push_subscriptions()] == [made]
-
-    def run(*words: str) -> subprocess.CompletedProcess[str]:
-        program = [
-            sys.executable,
-            "-c",
-            "import sys; from agentproxy.cli import main; sys.exit(main())",
-            "helpers",
-            "send-notification",
-        ]
-        environment = clean_environment(tmp_path, {"AGENTPROXY_URL": url, "AGENTPROXY_KEY": KEYS["alice"]})
-        said = [*program, "--title", "Hi", "--body", "there", *words]
-        return subprocess.run(said, capture_output=True, text=True, timeout=60, check=False, env=environment)
-
-    dry = run("--dry-run")
+    dry = command(tmp_path, "--dry-run", AGENTPROXY_URL=url)
     assert (dry.returncode, dry.stdout) == (0, "would reach 1 of 1 browsers\n"), dry.stderr
     assert service.heard == []
-    real = run("--url", "/there", "--user-id", "alice", "--urgency", "low", "--json")
+    real = command(tmp_path, "--url", "/there", "--user-id", "alice", "--urgency", "low", "--json", AGENTPROXY_URL=url)
     assert json.loads(real.stdout)["sent"] == 1, real.stderr
     assert json.loads(browser.opened(service.heard[0][2]))["url"] == "/there"
-    stranger = run("--user-id", "bob")
+    stranger = command(tmp_path, "--user-id", "bob", AGENTPROXY_URL=url)
     assert (stranger.returncode, "admin.accounts" in stranger.stderr) == (1, True)
     client.unsubscribe_push(f"{service.url}/cli")
     assert client.notify("t", "b").subscriptions == 0
+
+
+def test_the_command_says_why_it_did_not_come(daemon: GuardedDaemon, service: PushService, tmp_path: Path) -> None:
+    """`-v` names the subscription and what the push service answered; the status is 1 with and without it."""
+    service.answers["/broken"] = 500
+    made = subscribed(daemon, "alice", f"{service.url}/broken")
+    url = f"http://127.0.0.1:{daemon.port}"
+    quiet = command(tmp_path, AGENTPROXY_URL=url)
+    assert (quiet.returncode, quiet.stdout) == (1, "sent to 0 of 1 browsers\n")
+    told = command(tmp_path, "-v", AGENTPROXY_URL=url)
+    host = urlsplit(service.url).hostname
+    assert (told.returncode, told.stdout) == (1, f"sent to 0 of 1 browsers\n{made}: {host} answered 500\n")
+
+
+def test_the_command_finds_the_server_by_its_configuration(daemon: GuardedDaemon, tmp_path: Path) -> None:
+    """`--config` says the address where `--server` does not; a file that cannot be used, or says no port, is wrong usage."""
+    file = tmp_path / "server.yaml"
+    file.write_text(f"listen: 0.0.0.0\nport: {daemon.port}\nauth: {{enabled: true}}\n")
+    found = command(tmp_path, "--config", str(file))
+    assert (found.returncode, found.stdout) == (0, "sent to 0 of 0 browsers\n"), found.stderr
+    other = command(tmp_path, "--config", str(file), "--server", "http://127.0.0.1:1")
+    assert (other.returncode, "does not answer" in other.stderr) == (1, True)
+    for wrongly, said in (
+        ("prt: 1\n", "prt"),
+        ("listeners: [{endpoint: 'tcp:1:interface=127.0.0.1'}]\n", "say --server"),
+    ):
+        file.write_text(wrongly)
+        wrong = command(tmp_path, "--config", str(file))
+        assert (wrong.returncode, said in wrong.stderr) == (2, True), wrong.stderr
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_asynchronous_client_subscribes_and_sends(daemon: GuardedDaemon, service: PushService) -> None:
+    """The same as coroutines, and what is refused is the same exception."""
+    browser = Browser()
+    client = AsyncClient(f"http://127.0.0.1:{daemon.port}", KEYS["alice"])
+    assert await client.push_key() == PUBLIC
+    made = await client.subscribe_push(f"{service.url}/async", **browser.keys())
+    [shown] = await client.push_subscriptions()
+    assert (shown.id, shown.endpoint) == (made, f"{service.url}/async")
+    told = await client.notify("Hi", "there", urgency="high")
+    assert (told.subscriptions, told.sent, told.failed) == (1, 1, 0)
+    assert json.loads(browser.opened(service.heard[0][2])) == {"title": "Hi", "body": "there"}
+    await client.unsubscribe_push(f"{service.url}/async")
+    with pytest.raises(Refused) as caught:
+        await client.unsubscribe_push(f"{service.url}/async")
+    assert caught.value.code == "subscription_not_found"
+
+
+def test_a_page_gets_the_key_to_subscribe_with(daemon: GuardedDaemon) -> None:
+    """Whoever may subscribe gets it; who is not known does not."""
+    assert daemon.ask("alice", "GET", "/notification/key").json() == {"public_key": PUBLIC}
+    assert daemon.ask(None, "GET", "/notification/key").status == 401
 
 
 def test_without_keys_it_says_how_to_make_them(tmp_path: Path) -> None:
@@ -255,5 +303,6 @@ def test_without_keys_it_says_how_to_make_them(tmp_path: Path) -> None:
         refused = daemon.ask("alice", "POST", "/notifications/send", {"title": "t", "body": "b"})
         assert (refused.status, refused.json()["code"]) == (503, "push_unavailable")
         assert "generate-vapid-keys" in refused.json()["message"] + refused.json().get("details", "")
+        assert daemon.ask("alice", "GET", "/notification/key").json()["code"] == "push_unavailable"
     finally:
         daemon.stop()

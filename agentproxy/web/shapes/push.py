@@ -17,6 +17,12 @@ class PushKeys(Struct, forbid_unknown_fields=True):
     auth: str
 
 
+class PublicKey(Struct, forbid_unknown_fields=True):
+    """What a page gives its browser to subscribe with: a point of P-256, in base64url."""
+
+    public_key: Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{87}$")]
+
+
 class Subscription(Struct, forbid_unknown_fields=True):
     """A browser that is told of what happens."""
 
