@@ -18,7 +18,14 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from agentproxy.agents.driver import AgentServerDriver, Busy, Outcome, Refused, Sent, TypedNotEntered, Unreachable
-from agentproxy.errors import AGENT_UNREACHABLE, APPROVAL_CHANGED, APPROVAL_NOT_FOUND, INVALID_REQUEST, Refusal
+from agentproxy.errors import (
+    AGENT_UNREACHABLE,
+    APPROVAL_CHANGED,
+    APPROVAL_NOT_FOUND,
+    INVALID_REQUEST,
+    SESSION_NOT_FOUND,
+    Refusal,
+)
 from agentproxy.features.approval_rules import Rules
 from agentproxy.features.attention import Watcher
 from agentproxy.features.deliveries import Permitting
@@ -192,10 +199,19 @@ class Approvals:
             return
         deny = find_choice(known.approval.prompt, "deny") if self._terms.deny_expired else None
         if deny is not None:
-            self._background(self._press(known, deny, "expiry", SERVER), known.approval)
+            self._background(self._deny(known, deny), known.approval)
         else:
             known.approval = replace(known.approval, state=ApprovalState.EXPIRED, answered_at=datetime.now(UTC))
             self._background(self._commit(known), known.approval)
+
+    async def _deny(self, known: _Open, deny: Choice) -> None:
+        """Deny an approval that has expired; when its agent server cannot be reached, once more after a while."""
+        try:
+            await self._press(known, deny, "expiry", SERVER)
+        except Refusal:
+            if self._open.get(known.approval.session_id) is known and known.approval.state is ApprovalState.WAITING:
+                known.timer = self._later(IGNORED, self._expire, known)
+            raise
 
     # -- answering
 
@@ -339,12 +355,17 @@ class Approvals:
         return [known.approval if known is not None and known.approval.id == one.id else one for one in found]
 
     async def _visible(self, caller: Principal, approval_id: str) -> Approval:
-        known = next((each.approval for each in self._open.values() if each.approval.id == approval_id), None)
-        one = known if known is not None else await self._store.run(lambda it: rows.read_one(it, approval_id))
+        """Return an approval of a session that the caller sees; one that is not there takes as long as somebody else's."""
+        stored = await self._store.run(lambda it: rows.find_one(it, approval_id))
+        one = next((each.approval for each in self._open.values() if each.approval.id == approval_id), stored)
         try:
-            await self._permits.permitted(caller, one.session_id, "session.read")
-        except Refusal:
-            raise Refusal(APPROVAL_NOT_FOUND, approval_id) from None
+            await self._permits.permitted(caller, approval_id if one is None else one.session_id, "session.read")
+        except Refusal as refusal:
+            if refusal.kind is not SESSION_NOT_FOUND:
+                raise
+            one = None
+        if one is None:
+            raise Refusal(APPROVAL_NOT_FOUND, approval_id)
         return one
 
     # -- writing

@@ -215,7 +215,9 @@ def matches(rule: Rule, prompt: Prompt, owner: str, agent: str, repository: str,
         return False
     if _JOINS.search(prompt.subject):
         return rule.command == prompt.subject
-    return fnmatch.fnmatchcase(prompt.subject, rule.command)
+    return fnmatch.fnmatchcase(
+        prompt.subject, rule.command.replace("[", "[[]")
+    )  # sets of characters are no wildcards here
 
 
 def _place(reference: str) -> str:

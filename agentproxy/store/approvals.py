@@ -8,7 +8,6 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, delete, insert, select, update
 
-from agentproxy.errors import APPROVAL_NOT_FOUND, Refusal
 from agentproxy.model.approval import OPEN, Approval, ApprovalState, Choice, Prompt, Rule
 from agentproxy.model.event import Event, NewEvent
 from agentproxy.store import journal
@@ -71,15 +70,10 @@ def keeping(one: Approval, events: Sequence[NewEvent], *, new: bool) -> Work[Non
     return work
 
 
-def read_one(connection: Connection, approval_id: str) -> Approval:
-    """Return one approval.
-
-    :raises Refusal: APPROVAL_NOT_FOUND.
-    """
+def find_one(connection: Connection, approval_id: str) -> Approval | None:
+    """Return one approval, None when there is none."""
     row = connection.execute(select(approvals).where(approvals.c.id == approval_id)).first()
-    if row is None:
-        raise Refusal(APPROVAL_NOT_FOUND, approval_id)
-    return approval_of(row)
+    return None if row is None else approval_of(row)
 
 
 def read_open(connection: Connection) -> list[Approval]:

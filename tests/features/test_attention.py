@@ -198,6 +198,8 @@ def test_a_fingerprint_is_of_the_question_alone() -> None:
         ("pytest*", "pytest $(rm x)", False),
         ("pytest*", "pytest > /etc/passwd", False),
         ("pytest -q; rm x", "pytest -q; rm x", True),
+        ("test [ab]", "test a", False),
+        ("test [ab]", "test [ab]", True),
         ("*", "", False),
         ("*", "make", True),
     ],
