@@ -28,12 +28,12 @@ from agentproxy.runtime.adoption import Census, examine, needs_door, take_census
 from agentproxy.runtime.starting import Inherited
 from agentproxy.runtime.watching import read_end_record
 from agentproxy.store import Store
+from agentproxy.store.inheriting import Life, Told, read_told
 
 log = Logger()
 
 AT_ONCE = 32
 """Sessions that are handled at the same time."""
-PAGE = 1000
 
 
 class Heirs(Protocol):
@@ -87,6 +87,7 @@ class Adopter:
         self._boot_id = boot_id
         self._adopting = adopting
         self._census = Census(boot_id, {})
+        self._told: Mapping[Life, Told] = {}
 
     async def take_over(self) -> Mapping[Course, int]:
         """Handle every session that has not ended and every incarnation that was not closed; return how many went which way."""
@@ -101,8 +102,10 @@ class Adopter:
         present = {one.session_id: one for one in opened if _is_present(one, sessions.get(one.session_id))}
         past = [one for one in opened if present.get(one.session_id) is not one]
         await self._each(past, lambda one: self._end_past(one, findings[one]))
+        self._told = await self._store.run(read_told)
         cases = [self._case(session, present.get(session.id), findings) for session in sessions.values()]
         await self._each(cases, self._handle)
+        self._told = {}
         tally = Counter(case.verdict.course for case in cases)
         told = ", ".join(f"{course.value} {count}" for course, count in tally.items())
         log.info("Sessions of the server before this one: {tally}", tally=told or "none")
@@ -172,7 +175,7 @@ class Adopter:
             changes = {"pid": found.pid, "start_ticks": found.start_ticks}
             one = await self._store.change_incarnation(one.session_id, one.number, changes)
         living = self._heirs.heir(case.session, one)
-        living.known = await self._known(one)
+        living.known = _known(self._told.get((one.session_id, one.number)))
         assert living.supervisor is not None
         age = max(0.0, (datetime.now(UTC) - one.created_at).total_seconds())
         inherited = Inherited(found.pid, found.start_ticks, one.port, Path(one.cgroup) if one.cgroup else None, age)
@@ -189,22 +192,6 @@ class Adopter:
         self._roll.adopt(living)
         log.info("Session {session} goes on in process {pid}, known by its {proof}",
                  session=case.session.id, pid=found.pid, proof=found.proof)  # fmt: skip
-
-    async def _known(self, one: Incarnation) -> Known:
-        """Return what the journal has of this life already."""
-        known = Known()
-        page = await self._store.messages_of_life(one.session_id, one.number, -1, PAGE)
-        while page:
-            known.messages.update({message.id: message for message in page})
-            more = len(page) == PAGE
-            page = await self._store.messages_of_life(one.session_id, one.number, page[-1].id, PAGE) if more else []
-        told = await self._store.events(one.session_id, 0, PAGE, ("agent.error",))
-        while told:
-            fresh = [event for event in told if event.time >= one.created_at]
-            known.errors.update((event.data["message"], event.data["level"]) for event in fresh)
-            more = len(told) == PAGE
-            told = await self._store.events(one.session_id, told[-1].number, PAGE, ("agent.error",)) if more else []
-        return known
 
     async def _go_on(self, case: _Case, resume: bool, reason: str) -> None:
         try:
@@ -246,6 +233,13 @@ class Adopter:
             await self._close(one, finding)
         except Exception:
             log.failure("An old life of session {session} could not be closed", session=one.session_id)
+
+
+def _known(told: Told | None) -> Known:
+    """Return what is not to be told again."""
+    if told is None:
+        return Known()
+    return Known(told.messages, Counter((one.data["message"], one.data["level"]) for one in told.errors))
 
 
 def _is_present(one: Incarnation, session: Session | None) -> bool:

@@ -103,8 +103,9 @@ class Deliveries:
 
     async def load(self, session_id: str) -> tuple[list[Delivery], list[str]]:
         """Return the open deliveries of a session, and who was served last."""
-        found = await self._store.run(lambda it: rows.read_open(it, session_id))
-        return found, await self._store.run(lambda it: rows.read_recent_senders(it, session_id, 50))
+        return await self._store.run(
+            lambda it: (rows.read_open(it, session_id), rows.read_recent_senders(it, session_id, 50))
+        )
 
     async def life(self, session_id: str, incarnation: int) -> list[Message]:
         """Return the last messages of one incarnation, as far as the journal has them."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
+import pytest
 import pytest_twisted
 
+from agentproxy.model.event import NewEvent
 from agentproxy.model.message import Message
-from agentproxy.store import Store
-from tests.store.making import NOW, a_store
+from agentproxy.store import Store, inheriting
+from tests.store.making import NOW, a_store, an_event, an_incarnation
 
 
 def said(*texts: str) -> list[Message]:
@@ -62,6 +65,27 @@ async def test_a_restart_does_not_write_over_what_was_said(store: Store) -> None
     kept = await store.messages("one")
     assert [(one.id, one.content) for one in kept] == [(0, "first"), (1, "you"), (2, "second"), (3, "me"), (4, "two")]
     assert [one.id for one in await store.messages_of_life("one", 2, 0, 9)] == [1, 2]
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_was_told_of_open_lives(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that takes over reads the messages and errors of every life that is open, page by page, and of no other."""
+    monkeypatch.setattr(inheriting, "PAGE", 2)
+    for session_id, number in (("one", 1), ("one", 2), ("two", 1), ("mute", 1)):
+        await store.add_incarnation(an_incarnation(session_id, number))
+    await store.change_incarnation("one", 1, {"ended_at": NOW})
+    await store.put_messages("one", said("old", "talk"), incarnation=1)
+    await store.put_messages("one", said("a", "b", "c"), incarnation=2)
+    await store.put_messages("two", said("d", "e", "f", "g"), incarnation=1)
+    before = NewEvent("two", "agent.error", NOW - timedelta(seconds=1), {"message": "before", "level": "warning"})
+    await store.append([before, an_event("two", "agent.error", message="oops", level="warning"), an_event("two")])
+    told = await store.run(inheriting.read_told)
+    texts = {life: {place: one.content for place, one in found.messages.items()} for life, found in told.items()}
+    assert texts == {("one", 2): dict(enumerate("abc")), ("two", 1): dict(enumerate("defg"))}
+    assert {life: [one.data["message"] for one in found.errors] for life, found in told.items()} == {
+        ("one", 2): [],
+        ("two", 1): ["oops"],
+    }
 
 
 @pytest_twisted.ensureDeferred
