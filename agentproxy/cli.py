@@ -94,6 +94,8 @@ def config(action: str, file: str | None) -> None:
         "options": effective(loaded, everything=action == "show"),
     }
     output.show(facts, [explain(loaded, everything=action == "show").removesuffix("\n")])
+    if action == "check" and not output.is_json():
+        click.echo("The configuration can be used.", err=True)
 
 
 COMMANDS = {

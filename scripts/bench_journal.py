@@ -27,7 +27,8 @@ from twisted.internet.utils import getProcessOutput
 from twisted.web.http import Request
 from twisted.web.server import Site
 
-from agentproxy.features.sessions import Sessions
+from agentproxy.features.looking import VisibleSessions
+from agentproxy.features.roll import Roll
 from agentproxy.model.cors import CorsRules
 from agentproxy.model.event import NewEvent
 from agentproxy.model.principal import LOCAL, Principal
@@ -117,7 +118,11 @@ async def lists(store: Store, count: int) -> None:
             for n in range(start, min(start + 1000, count))
         ]
         await gatherResults([Deferred.fromCoroutine(store.add_session(one, ())) for one in ended])
-    site = Site(Face([Xapi(Sessions(store, cast(Any, None)), cast(Any, None))], _everybody).app.resource())
+    site = Site(
+        Face(
+            [Xapi(cast(Any, VisibleSessions(store, Roll(), cast(Any, None))), cast(Any, None))], _everybody
+        ).app.resource()
+    )
     port = cast(Any, reactor).listenTCP(0, site, interface="127.0.0.1")
     for name, query in {
         "all": "",
@@ -150,7 +155,7 @@ def ask(address: str, times: int) -> None:
 async def fan_out(store: Store, readers: int, events: int) -> None:
     """Write events of one session while many readers hold streams of it."""
     await store.add_session(Session("one", "local", "demo", Phase.READY, NOW, NOW), ())
-    history = History(store, Sessions(store, cast(Any, None)), CorsRules(), cast(Any, reactor))
+    history = History(store, VisibleSessions(store, Roll(), cast(Any, None)), CorsRules(), cast(Any, reactor))
     history.start()
 
     site = Site(Face(history.parts, _everybody).app.resource())

@@ -67,7 +67,7 @@ def complaint(part: str, other: str) -> str | None:
     if part not in LEVEL or other not in LEVEL:
         return f"{part if part not in LEVEL else other} has no layer: add it to DESIGN and to LEVEL in this test"
     if {part, other} in STRANGERS:
-        return f"{part} and {other} do not know each other: let features/ or service.py bring them together"
+        return f"{part} and {other} do not know each other: let features/ or service/ bring them together"
     if LEVEL[other] >= LEVEL[part]:
         return (
             f"{part} (layer {LEVEL[part]}) may import only from layers below; move the code or pass it as an argument"

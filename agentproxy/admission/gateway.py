@@ -32,7 +32,7 @@ from agentproxy.model.session import Session
 
 _READS = frozenset({b"GET", b"HEAD", b"OPTIONS"})
 _LINK = re.compile(rb"/s/([0-9a-f]{32})(?=[/?]|$)")
-_OURS = re.compile(rb"/sessions/([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})(?=[/?]|$)")
+_OURS = re.compile(rb"/sessions/([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})(?=/|$)")
 _MESSAGE = re.compile(rb"/[0-9a-f-]{36}/message/?")
 SHARED = (b"X-Shared-Session", b"true")
 
@@ -44,9 +44,14 @@ def verb_of(head: Head) -> str:
     return "session.message" if head.fields.upgrades and wants_websocket(head) else "session.read"
 
 
+def _path(head: Head) -> bytes:
+    """Return the path of a request as whoever answers it reads it, in whatever way it is written."""
+    return unquote_to_bytes(head.target.partition(b"?")[0])
+
+
 def _is_message(head: Head) -> bool:
-    """Return whether an agent server takes a request as a message, in whatever way its path is written."""
-    return _MESSAGE.fullmatch(unquote_to_bytes(head.target.partition(b"?")[0])) is not None
+    """Return whether an agent server takes a request as a message."""
+    return _MESSAGE.fullmatch(_path(head)) is not None
 
 
 MessageGuard = Callable[[Principal, str, bytes | None], Deferred[None]]
@@ -208,7 +213,7 @@ class Admission:
         self.log.failure("An open stream could not be checked again", failure)
 
     def _still_permitted(self, who: Principal, head: Head) -> bool:
-        ours = _OURS.match(head.target)
+        ours = _OURS.match(_path(head))
         session_id = ours[1].decode("ascii") if ours else head.session_id
         record = self._directory.record(session_id) if session_id else None
         if record is None:

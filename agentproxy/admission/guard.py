@@ -26,9 +26,9 @@ from agentproxy.config.options import StaticOptions
 from agentproxy.errors import Refusal
 from agentproxy.features.auditing import Audit, Auditor
 from agentproxy.features.evening import Evening
+from agentproxy.features.looking import VisibleSessions
 from agentproxy.features.permitting import Allowance, Permits
 from agentproxy.features.routing import Directory
-from agentproxy.features.sessions import Sessions
 from agentproxy.features.sharing import Sharing
 from agentproxy.gateway.front import FrontFactory
 from agentproxy.gateway.rules import CredentialRules
@@ -84,7 +84,7 @@ class Guard:
 
     # -- start and stop
 
-    async def start(self, sessions: Sessions) -> Admission:
+    async def start(self, sessions: VisibleSessions) -> Admission:
         """Read what is known of people and return the gateway's directory of *sessions*.
 
         :raises ValueError, OSError: the static keys are wrong.

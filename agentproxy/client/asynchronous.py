@@ -88,6 +88,7 @@ class AsyncClient:
     stop = sends(calls.stop)
     restart = sends(calls.restart)
     wait = sends(calls.wait)
+    wait_message = sends(calls.wait_message)
     interrupt = sends(calls.interrupt)
     delete = sends(calls.delete)
 

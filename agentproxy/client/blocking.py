@@ -82,6 +82,7 @@ class Client:
     stop = sends(calls.stop)
     restart = sends(calls.restart)
     wait = sends(calls.wait)
+    wait_message = sends(calls.wait_message)
     interrupt = sends(calls.interrupt)
     delete = sends(calls.delete)
 

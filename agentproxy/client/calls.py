@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -108,6 +109,18 @@ def wait(session_id: str, until: str = "stable", timeout: float = 300.0) -> Call
     read = field_as("session", results.Session)
     query = {"until": until, "timeout": timeout}
     return Call("GET", session_path(session_id, "/wait"), read, query, repeatable=True, patience=timeout + 30)
+
+
+def wait_message(session_id: str, since: datetime | None = None, timeout: float = 30.0) -> Call[datetime | None]:
+    """Wait until a message is new, or has a new text, and return when that was; None when nothing was said in time.
+
+    :param since: what was returned before; None is now.
+    :param timeout: 1 to 60 seconds.
+    """
+    read = field_as("timestamp", datetime | None)
+    query = {"since": since.isoformat() if since else None, "timeout": timeout}
+    path = session_path(session_id, "/messages/wait")
+    return Call("GET", path, read, query, repeatable=True, patience=timeout + 30)
 
 
 def interrupt(session_id: str) -> Call[None]:

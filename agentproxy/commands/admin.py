@@ -88,7 +88,10 @@ async def _note(store: Store, verb: str, **facts: str) -> None:
 
 @click.group()
 def admin() -> None:
-    """Make accounts and tokens in the store of this machine's server."""
+    """Make accounts and tokens for this machine's server.
+
+    They are made in its store, whether it runs or not.
+    """
 
 
 @admin.command()
@@ -113,7 +116,10 @@ def create(
     token_name: str,
     file: str | None,
 ) -> None:
-    """Make the account NAME, unless there is one, and print a new key for it. The key is shown only now."""
+    """Make the account NAME and print a key for it.
+
+    An account that exists gets one more key. It is shown only now.
+    """
 
     async def work(config: Config, store: Store) -> int:
         registry = await _registry(config, store)
@@ -135,7 +141,7 @@ def create(
 @_CONFIG
 @output.json_option
 def tokens(file: str | None) -> None:
-    """List the tokens that are not revoked: id, owner, name, and when they expire."""
+    """List the tokens that are not revoked."""
 
     async def work(config: Config, store: Store) -> int:
         found = (await _registry(config, store)).list_tokens()
@@ -175,7 +181,10 @@ def audit() -> None:
 @click.option("--limit", type=click.IntRange(1, 1000), default=100, show_default=True)
 @talks
 def list_(client: Client, session: str | None, actor: str | None, after: int, limit: int) -> None:
-    """Print entries of a running server, of one SESSION or all, oldest first."""
+    """Print entries of a running server, oldest first.
+
+    Of one SESSION, or all that you may see.
+    """
     session_id = find(client, session) if session else None
     found = client.audit(after=after, session_id=session_id, actor=actor, limit=limit)
     rows = [
@@ -197,10 +206,10 @@ def list_(client: Client, session: str | None, actor: str | None, after: int, li
 @_CONFIG
 @output.json_option
 def verify(file: str | None) -> None:
-    """Check that no entry of the audit was changed or removed; the status is 1 when one was.
+    """Check that no entry was changed or removed.
 
-    Note the last hash somewhere else: only a comparison with it shows that entries were cut off at the end, or that somebody who
-    can write the database has made all of them anew.
+    The status is 1 when one was. Note the last hash somewhere else: only a comparison with it shows that entries were cut off at
+    the end, or that somebody who can write the database has made all of them anew.
     """
 
     async def work(_config: Config, store: Store) -> int:

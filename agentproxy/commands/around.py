@@ -26,7 +26,7 @@ from agentproxy.runtime.homes import Homes
 
 @click.group()
 def helpers() -> None:
-    """Small tools around sessions and keys, for start-up scripts and operators."""
+    """Small tools for start-up scripts and operators."""
 
 
 helpers.add_command(generate_token)
@@ -39,7 +39,10 @@ helpers.add_command(generate_vapid_keys)
 @helpers.command("setup-claude-code")
 @output.json_option
 def setup_claude_code() -> None:
-    """Answer Claude Code's first-run questions in this HOME, for this directory. What stands there stays."""
+    """Answer Claude Code's first-run questions.
+
+    In this HOME, for this directory. What stands there stays.
+    """
     home = Path.home()
     facts = {**os.environ, "WORK": os.getcwd()}
     files = [one for one in catalogue.load({}).agents["claude"].home if one.when is None or facts.get(one.when)]
@@ -56,10 +59,10 @@ helpers.add_command(click.Command("init", callback=setup_claude_code.callback, p
 @click.option("--claude-dir", type=click.Path(path_type=Path), help="Where .claude.json is; HOME when missing.")
 @output.json_option
 def add_mcp_servers(encoded: str, claude_dir: Path | None) -> None:
-    """Add MCP servers to Claude Code's own list; one that is there already stays.
+    """Add MCP servers to Claude Code's own list.
 
-    Each is an object: name (or id), and either command, args and env, or endpoint with transport http or sse; those with
-    "enabled": false are left out.
+    One that is there already stays. Each is an object: name (or id), and either command, args and env, or endpoint with
+    transport http or sse; those with "enabled": false are left out.
     """
     servers = _servers(encoded)
     home = claude_dir or Path.home()

@@ -29,10 +29,10 @@ _REFUSED = re.compile(r"\[(\d{3})\b")
 @click.option("--screen", is_flag=True, help="Only look at the screen.")
 @talks
 def attach(client: Client, session: str, detach_key: str, resize: bool, screen: bool) -> None:
-    """Put the agent's terminal into this one: every key is the agent's, but the one that leaves.
+    """Put the agent's terminal into this one.
 
-    The agent runs on. Where its agent server has no terminal to offer (agentapi), the screen is shown as it changes, and Ctrl-C
-    leaves. With --json each screen is an object on a line.
+    Every key is the agent's, but the one that leaves; the agent runs on. Where its agent server has no terminal to offer
+    (agentapi), the screen is shown as it changes, and Ctrl-C leaves. With --json each screen is an object on a line.
     """
     try:
         leave = key_of(detach_key)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import wraps
 from pathlib import Path
@@ -104,21 +104,32 @@ session_argument = click.argument("session", shell_complete=sessions_that_begin)
 def find(client: Client, start: str) -> str:
     """Return the id of the one session whose id begins with *start*; a whole id is not looked up.
 
-    :raises click.UsageError: none, or several, begin so.
+    :raises Refused: none, or several, begin so.
     """
     if len(start) >= 36:
         return start
     cursor, found = None, []
     while True:
         page = client.search(limit=1000, cursor=cursor)
-        found += [one.session_id for one in page.sessions if one.session_id.startswith(start)]
+        found += [one.session_id for one in page.sessions]
         cursor = page.next_cursor
         if cursor is None:
             break
-    if len(found) != 1:
-        count = "no session begins" if not found else f"{len(found)} sessions begin"
-        raise click.UsageError(f"{count} with {start!r}; `agentproxy list` shows them")
-    return found[0]
+    return the_one("session", start, found, "list")
+
+
+def the_one(what: str, start: str, known: Iterable[str], shown_by: str) -> str:
+    """Return the one of the *known* ids that begins with *start*.
+
+    :param shown_by: the command that lists them.
+    :raises Refused: none, or several, begin so.
+    """
+    found = [one for one in known if one.startswith(start)]
+    if len(found) == 1:
+        return found[0]
+    said = f"{len(found)} {what}s begin with {start!r}" if found else f"No {what} begins with {start!r}"
+    code, status = ("invalid_request", 400) if found else (f"{what}_not_found", 404)
+    raise Refused(status, code, f"{said}; `agentproxy {shown_by}` shows them.", {})
 
 
 @click.command()

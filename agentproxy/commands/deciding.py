@@ -7,7 +7,7 @@ import click
 from agentproxy.client import Client
 from agentproxy.client.results import Approval
 from agentproxy.commands import output
-from agentproxy.commands.connection import find, session_argument, talks
+from agentproxy.commands.connection import find, session_argument, talks, the_one
 
 
 @click.command()
@@ -15,7 +15,10 @@ from agentproxy.commands.connection import find, session_argument, talks
 @click.argument("answer", required=False)
 @talks
 def approvals(client: Client, approval: str | None, answer: str | None) -> None:
-    """List what agents ask leave for, or answer an APPROVAL: allow, deny, or the name of a choice."""
+    """List what agents ask leave for, or answer an APPROVAL.
+
+    The answer is allow, deny, or the name of a choice.
+    """
     waiting = client.approvals()
     if approval is None:
         rows = [_row(one) for one in waiting]
@@ -23,10 +26,8 @@ def approvals(client: Client, approval: str | None, answer: str | None) -> None:
         return
     if answer is None:
         raise click.UsageError("say allow, deny, or the name of a choice behind the approval's id")
-    found = [one for one in waiting if one.approval_id.startswith(approval)]
-    if len(found) != 1:
-        raise click.UsageError(f"{len(found)} waiting approvals begin with {approval!r}")
-    settled = client.approve(found[0].approval_id, answer)
+    whole = the_one("approval", approval, [one.approval_id for one in waiting], "approvals")
+    settled = client.approve(whole, answer)
     output.show(settled, [f"{settled.approval_id[:8]}  {settled.state}: {settled.subject}"])
 
 
@@ -68,7 +69,10 @@ def share(
 def token(
     client: Client, action: str, name: str | None, owner: str | None, scopes: tuple[str, ...], expires_in: float | None
 ) -> None:
-    """List your API tokens, make one called NAME, or revoke the one with the id NAME."""
+    """List, make and revoke your API tokens.
+
+    make needs a NAME for it; revoke needs its id as NAME.
+    """
     if action == "list":
         found = client.tokens(owner)
         rows = [(one.id, one.name, one.owner, str(one.expires_at or "never")) for one in found]

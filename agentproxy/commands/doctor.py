@@ -33,7 +33,11 @@ FREE_MEMORY = 512 << 20
 @click.option("-c", "--config", "file", metavar="FILE", help="The file; looked for as the server does when missing.")
 @output.json_option
 def doctor(file: str | None) -> None:
-    """Look at this machine as the server would: agents, keys, ports, directories, limits, disk, clock, and say what to do."""
+    """Look at this machine as the server would, and say what to do.
+
+    It looks at agents and their versions, keys, certificates, ports, directories, limits, disk and clock. The status is 1 when
+    something will fail.
+    """
     from agentproxy.daemon import load_here
 
     try:

@@ -75,7 +75,10 @@ def _github(command: F) -> Any:
 def init_github_repository(
     host: str, token: str | None, repo_fullname: str | None, clone_dir: Path | None, ignore_missing_config: bool
 ) -> None:
-    """Clone a repository, or bring a clone that is there up to date."""
+    """Clone a repository.
+
+    A clone that is there already is brought up to date.
+    """
     named = repo_fullname or os.environ.get("GITHUB_REPO_URL")
     if not named:
         if not ignore_missing_config:
@@ -100,7 +103,10 @@ def init_github_repository(
 @click.command("setup-gh")
 @_github
 def setup_gh(host: str, token: str | None, repo_fullname: str | None) -> None:  # noqa: ARG001 - names the App's installation
-    """Let git, and gh where it is installed, of this HOME use a token for GitHub."""
+    """Let git of this HOME use a token for GitHub.
+
+    And gh, where it is installed.
+    """
     if not token:
         raise click.UsageError("no token: set GITHUB_TOKEN, a GitHub App, or GITHUB_PERSONAL_ACCESS_TOKEN")
     gh = shutil.which("gh")

@@ -9,9 +9,10 @@ from typing import Any
 import click
 import msgspec
 
-from agentproxy.client import Client, ClientError
+from agentproxy.client import Client, ClientError, Refused
 from agentproxy.client.call import Call
 from agentproxy.commands import output
+from agentproxy.commands.connection import INTERRUPTED
 from agentproxy.model.sse import EventParser
 
 
@@ -22,7 +23,7 @@ from agentproxy.model.sse import EventParser
 @output.json_option
 @click.pass_context
 def client(context: click.Context, endpoint: str | None, session_id: str | None, key: str | None) -> None:
-    """Talk to one session's agent server directly, as agentapi-proxy's client does."""
+    """Talk to one agent server, as agentapi-proxy's client does."""
     context.obj = lambda: _known(endpoint, session_id, key)
 
 
@@ -42,8 +43,13 @@ Known = Callable[[], tuple[Client, str]]
 def _done(work: Callable[[], Any]) -> Any:
     try:
         return work()
+    except Refused as refused:
+        output.refused(refused)
     except ClientError as error:
-        raise click.ClickException(str(error)) from error
+        click.echo(f"agentproxy: {error}", err=True)
+    except KeyboardInterrupt:
+        raise SystemExit(INTERRUPTED) from None
+    raise SystemExit(1)
 
 
 @client.command()

@@ -18,7 +18,10 @@ from agentproxy.config import ConfigError, load
 @click.command("generate-vapid-keys")
 @output.json_option
 def generate_vapid_keys() -> None:
-    """Make the key pair by which push services know a server, as variables of its environment."""
+    """Make the key pair for notifications.
+
+    Push services know a server by it. It is printed as variables of the server's environment.
+    """
     from agentproxy.model.push import new_vapid
 
     public, private = new_vapid()

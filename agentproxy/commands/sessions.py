@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import click
+import msgspec
 
 from agentproxy.client import Client
 from agentproxy.client.results import Page, Session
@@ -39,7 +40,7 @@ def described(session: Session) -> Iterator[str]:
         "agent": session.agent,
         "user": session.user_id,
         "agent is": session.agent_status,
-        "waits for": session.attention.kind if session.attention else None,
+        "attention": session.attention.kind if session.attention else None,
         "description": session.description,
         "tags": " ".join(f"{name}={value}" for name, value in session.tags.items()),
         "started": f"{output.age(session.started_at)} ago",
@@ -92,15 +93,27 @@ def start(client: Client, **wish: Any) -> None:
 @click.option("-w", "--watch", is_flag=True, help="Show it again whenever something changes.")
 @talks
 def list_(client: Client, watch: bool, **wanted: Any) -> None:
-    """List sessions, newest first."""
+    """List sessions, newest first.
+
+    With --watch and --json each list is an object on a line.
+    """
     seen = client.cursor() if watch else 0  # before the list: what changes while it is made is not missed
-    _listed(client.search(**wanted))
     if not watch:
+        _listed(client.search(**wanted))
         return
+    _watched(client.search(**wanted))
     for _event in client.events(after=seen, types=("session.*", "agent.*", "attention", "first_message")):
         time.sleep(0.2)
-        click.clear()
-        _listed(client.search(**wanted))
+        _watched(client.search(**wanted))
+
+
+def _watched(page: Page) -> None:
+    """Show the list in place of the one before; as JSON each is a line."""
+    if output.is_json():
+        click.echo(msgspec.json.encode(page))
+        return
+    click.clear()
+    _listed(page)
 
 
 def _listed(page: Page) -> None:
@@ -123,7 +136,10 @@ def _listed(page: Page) -> None:
 @session_argument
 @talks
 def show(client: Client, session: str) -> None:
-    """Show one session; the first characters of its id are enough, here and elsewhere."""
+    """Show one session.
+
+    The first characters of its id are enough, here and elsewhere.
+    """
     found = client.get(find(client, session))
     output.show(found, described(found))
 
@@ -143,7 +159,10 @@ def stop(client: Client, session: str) -> None:
 @session_argument
 @talks
 def restart(client: Client, session: str) -> None:
-    """Begin the session's next incarnation; the agent continues where it can."""
+    """Begin a session's next incarnation.
+
+    The agent continues where it can.
+    """
     session_id = find(client, session)
     with output.progress("restarting"):
         found = client.restart(session_id)

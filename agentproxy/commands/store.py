@@ -45,9 +45,9 @@ def _on_store(command: F) -> Any:
 @store.command()
 @_on_store
 def check(config: Config) -> None:
-    """Look whether it is whole, of this version, and can be read with the keys that are there.
+    """Look whether it is whole and can be read.
 
-    A server may be running.
+    It must be of this version, and the keys that are there must open it. A server may be running.
     """
     from agentproxy.store import tending
 
@@ -81,7 +81,10 @@ def backup(config: Config, folder: Path, without_key: bool) -> None:
 @click.argument("to", metavar="[FILE]", default="-")
 @_on_store
 def export(config: Config, to: str) -> None:
-    """Write every session, message and event as one JSON object a line to FILE, or print it. Secrets are left out."""
+    """Write everything to FILE, or print it, secrets left out.
+
+    Every session, message and event is one JSON object on a line.
+    """
     from agentproxy.store import tending
 
     lines = tending.export(config.store.url, config.data_dir)

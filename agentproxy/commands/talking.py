@@ -10,8 +10,8 @@ import msgspec
 
 from agentproxy.client import Client, Refused
 from agentproxy.commands import output
+from agentproxy.commands.answering import Answer, Happenings
 from agentproxy.commands.connection import find, session_argument, talks
-from agentproxy.commands.following import Answer
 
 
 def _text(message: str | None) -> str:
@@ -28,7 +28,10 @@ def _text(message: str | None) -> str:
 @click.option("--interrupt", is_flag=True, help="Interrupt the agent instead of waiting for the end of its turn.")
 @talks
 def send(client: Client, session: str, message: str | None, wait: str | None, interrupt: bool) -> None:
-    """Queue a MESSAGE (or stdin) for the agent and say what became of it."""
+    """Queue a MESSAGE (or stdin) for the agent.
+
+    What became of it is printed: with --wait at its end, else at once.
+    """
     at = "interrupt" if interrupt else None
     session_id, text = find(client, session), _text(message)
     with output.progress("waiting for the outcome" if wait else "sending"):
@@ -56,38 +59,53 @@ def ask(client: Client, session: str, message: str | None) -> None:
 @session_argument
 @talks
 def chat(client: Client, session: str) -> None:
-    """Talk with the agent: each line is a message, answers appear as they are written.
+    """Talk with the agent; each line is a message.
 
-    Ctrl-C interrupts the agent while it works and leaves the chat otherwise; Ctrl-D leaves. The session goes on. What the agent
-    asks leave for is asked here. With --json each answer is a delivery on a line.
+    Answers appear as they are written. Ctrl-C interrupts the agent while it works and leaves the chat otherwise; Ctrl-D leaves.
+    The session goes on. What the agent asks leave for is asked here. With --json each answer is a delivery on a line.
     """
     if sys.stdin.isatty():
         import readline  # noqa: F401 - lines can then be edited and called back
     session_id = find(client, session)
-    click.echo(f"Talking to {client.get(session_id).agent}. Ctrl-C interrupts, Ctrl-D leaves.", err=True)
-    while True:
+    found = client.get(session_id)
+    if found.phase == "ended":
+        why = found.ending.message if found.ending else ""
+        raise click.ClickException(
+            f"the session has ended: {why}; `agentproxy restart {session_id[:8]}` goes on with it"
+        )
+    click.echo(f"Talking to {found.agent}. Ctrl-C interrupts, Ctrl-D leaves.", err=True)
+    happenings = None if output.is_json() else Happenings(client, session_id)
+    goes_on = True
+    while goes_on:
         try:
             line = click.prompt("you", prompt_suffix="> ", default="", show_default=False)
         except click.Abort:
             click.echo(err=True)
             return
         if line.strip():
-            _turn(client, session_id, line)
+            goes_on = _turn(client, session_id, line, happenings)
 
 
-def _turn(client: Client, session_id: str, line: str) -> None:
-    """Send one line and print the answer while it grows."""
-    if output.is_json():
+def _turn(client: Client, session_id: str, line: str, happenings: Happenings | None) -> bool:
+    """Send one line and print the answer while it grows; return whether the session goes on."""
+    if happenings is None:
         click.echo(msgspec.json.encode(client.send(session_id, line, wait="answered")))
-        return
-    answer = Answer(client, session_id, lambda approval_id: _decide(client, session_id, approval_id))
+        return True
+    answer = Answer(client, session_id, happenings, lambda approval_id: _decide(client, session_id, approval_id))
     try:
-        answer.print_to_end(client.send(session_id, line))
+        end = answer.print_to_end(client.send(session_id, line))
     except (KeyboardInterrupt, click.Abort):
         client.interrupt(session_id)
         click.echo("\n(interrupted)", err=True)
     except Refused as refused:
         output.refused(refused)
+    else:
+        if end.type == "session.ended":
+            click.echo(f"The session has ended: {end.data.get('sentence') or end.data.get('reason')}", err=True)
+            return False
+        if end.data.get("state") != "answered":
+            click.echo(f"agentproxy: {end.data.get('state')}: {end.data.get('reason') or 'no answer'}", err=True)
+    return True
 
 
 def _decide(client: Client, session_id: str, approval_id: str) -> None:

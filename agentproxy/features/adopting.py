@@ -55,8 +55,8 @@ class Heirs(Protocol):
         """Return whether the agent server answers to its door secret and to no other."""
 
 
-class Roll(Protocol):
-    """Where living sessions are kept (``features/sessions.py``)."""
+class Lives(Protocol):
+    """Where the lives of sessions go on (``features/incarnations.py``)."""
 
     def adopt(self, living: LivingSession) -> None:
         """Keep a session that was adopted."""
@@ -80,9 +80,9 @@ class Adopter:
     :param adopting: whether sessions outlive their server; else what is left of them is ended.
     """
 
-    def __init__(self, store: Store, roll: Roll, heirs: Heirs, boot_id: str, adopting: bool) -> None:
+    def __init__(self, store: Store, lives: Lives, heirs: Heirs, boot_id: str, adopting: bool) -> None:
         self._store = store
-        self._roll = roll
+        self._lives = lives
         self._heirs = heirs
         self._boot_id = boot_id
         self._adopting = adopting
@@ -189,13 +189,13 @@ class Adopter:
             lost = Verdict(Course.END, Ending(EndReason.LOST, f"it could not be taken over: {error}"))
             await self._follow(replace(case, verdict=lost))
             return
-        self._roll.adopt(living)
+        self._lives.adopt(living)
         log.info("Session {session} goes on in process {pid}, known by its {proof}",
                  session=case.session.id, pid=found.pid, proof=found.proof)  # fmt: skip
 
     async def _go_on(self, case: _Case, resume: bool, reason: str) -> None:
         try:
-            await self._roll.go_on(case.session.id, resume, reason)
+            await self._lives.go_on(case.session.id, resume, reason)
         except Refusal as refusal:
             sentence = f"{reason}, and it could not be started again: {refusal}"
             await self._record_end(

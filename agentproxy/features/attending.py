@@ -14,6 +14,7 @@ from agentproxy.errors import APPROVAL_WAITING, SESSION_NOT_RUNNING, Refusal
 from agentproxy.features.approvals import Approvals
 from agentproxy.features.attention import Watcher
 from agentproxy.features.budgets import Budgets
+from agentproxy.features.companion import Companion, nothing
 from agentproxy.features.deliveries import Deliveries
 from agentproxy.features.entering import SEND_DEADLINE
 from agentproxy.features.keyboard import Keyboard
@@ -38,8 +39,8 @@ TYPING_HOLDS = 10.0
 """Seconds for which somebody who has typed raw keys keeps the keyboard."""
 
 
-class Attendant:
-    """What goes with one living session (``living.Companion`` and ``approvals.Asking``).
+class Attendant(Companion):
+    """What goes with one living session (and ``approvals.Asking``).
 
     :ivar active: when something real happened last: a message, an answer, a key.
     """
@@ -118,7 +119,7 @@ class Attendant:
     def interrupting(self) -> Callable[[], Awaitable[None]]:
         """Return what is to be done after the interrupt keys: the input line of an agent that worked is emptied."""
         worked = self.watcher.now.kind in (Kind.WORKING, Kind.UNREACHABLE) and not self.queue.is_typing
-        return self.queue.after_interrupt if worked else _nothing
+        return self.queue.after_interrupt if worked else nothing
 
     def gone(self) -> None:
         """End: the agent server is gone, or is left alone."""
@@ -237,10 +238,6 @@ class Attendant:
         )
 
 
-async def _nothing() -> None:
-    """Do nothing."""
-
-
 class House:
     """The attendants of all living sessions, and what they share."""
 
@@ -310,9 +307,9 @@ class House:
 
         async def tell() -> None:
             outcome, reason = await self._fate(one, within)
-            living.tell_first_message(outcome, reason)
+            living.first_message.tell(outcome, reason)
 
-        living.on_ready = tell
+        living.first_message.follow = tell
 
     async def _fate(self, one: Delivery, within: float) -> tuple[str, str]:
         known = await self.deliveries.wait(one, "delivered", within)

@@ -15,7 +15,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from agentproxy.errors import FORBIDDEN, Refusal
-from agentproxy.features.sessions import Sessions
+from agentproxy.features.looking import VisibleSessions
 from agentproxy.model.audit import Attempt, AuditEntry
 from agentproxy.model.permission import may
 from agentproxy.model.principal import SERVER, Principal
@@ -123,7 +123,7 @@ class Auditor:
 class Audit:
     """Reads the audit for those who may."""
 
-    def __init__(self, store: AuditStore, sessions: Sessions) -> None:
+    def __init__(self, store: AuditStore, sessions: VisibleSessions) -> None:
         self._store = store
         self._sessions = sessions
 

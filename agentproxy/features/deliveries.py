@@ -45,7 +45,7 @@ PAGE = 500
 
 
 class Permitting(Protocol):
-    """Who may do what to which session (``features/sessions.py``)."""
+    """Who may do what to which session (``features/looking.py``)."""
 
     async def permitted(self, principal: Principal, session_id: str, verb: str) -> Session:
         """Return the session, or raise why not."""

@@ -9,7 +9,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
-from agentproxy.features.sessions import Sessions
+from agentproxy.features.looking import VisibleSessions
 from agentproxy.features.streaming import Streams, Wanted
 from agentproxy.model.event import SESSION_DELETED, SESSION_ENDED, Event
 from agentproxy.model.principal import Principal
@@ -42,7 +42,7 @@ class Logs:
     :param clock: the reactor, or a Clock.
     """
 
-    def __init__(self, sessions: Sessions, streams: Streams, clock: IReactorTime) -> None:
+    def __init__(self, sessions: VisibleSessions, streams: Streams, clock: IReactorTime) -> None:
         self._sessions, self._streams, self._clock = sessions, streams, clock
 
     async def tail(self, caller: Principal, session_id: str, size: int, lines: int | None) -> bytes:

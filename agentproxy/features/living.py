@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from agentproxy.agents.driver import AgentServerDriver
-from agentproxy.errors import Refusal
+from agentproxy.features.companion import Companion
+from agentproxy.features.first_message import FirstMessage
 from agentproxy.features.observing import Known, Observer
 from agentproxy.features.recording import Recorder
 from agentproxy.model.backend import Backend
@@ -23,39 +23,12 @@ from agentproxy.model.event import NewEvent
 from agentproxy.model.message import Message
 from agentproxy.model.principal import Principal
 from agentproxy.model.session import AgentStatus, Ending, EndReason, Incarnation, Phase, Session
+from agentproxy.runtime.moments import Moment
 from agentproxy.runtime.start_queue import Ticket
 from agentproxy.runtime.supervisor import Supervisor
 from agentproxy.store import Store
 
 log = Logger()
-
-
-class Companion(Protocol):
-    """Goes with one living session and is told of its agent (``features/attending.py``)."""
-
-    def attached(self) -> None:
-        """The agent server's stream is being opened."""
-
-    def status_changed(self, status: AgentStatus) -> None:
-        """The agent server says something new of its agent."""
-
-    def message_changed(self, message: Message) -> None:
-        """A message is new or has changed."""
-
-    def requests_changed(self) -> None:
-        """What the agent asks over its protocol has changed."""
-
-    def keys_typed(self) -> None:
-        """Somebody types at the agent's terminal."""
-
-    def interrupting(self) -> Callable[[], Awaitable[None]]:
-        """The agent is about to be interrupted; what is returned is to be done when it was."""
-
-    def gone(self) -> None:
-        """The agent server has ended."""
-
-    def left(self) -> None:
-        """The agent server runs on, and nobody watches it any more."""
 
 
 class LivingSession:
@@ -80,14 +53,13 @@ class LivingSession:
         self.observer: Observer | None = None
         self.agent_status: AgentStatus | None = None
         self.supervisor: Supervisor | None = None
-        self.on_ready: Callable[[], Coroutine[Any, Any, None]] | None = None
+        self.first_message = FirstMessage(lambda: self.record, self.change)
         self.interrupt_keys: tuple[str, ...] = ()
         self.ticket: Ticket | None = None
         self.until_stable: Callable[[], Awaitable[None]] | None = None
         self.resumes: Principal | None = None
-        self.companion: Companion | None = None
+        self.companion = Companion()
         self.on_recorded: Callable[[], Coroutine[Any, Any, None]] | None = None
-        self._telling_first: Deferred[None] | None = None
         self.incarnation: Incarnation | None = None
         self.left = False
         self.known = Known()
@@ -97,8 +69,8 @@ class LivingSession:
         self._make_observer = make_observer
         self._on_ended = on_ended
         self._recorder = Recorder(store, session.id, session.incarnation)
-        self._decided: list[Deferred[None]] = []
-        self._over: list[Deferred[None]] = []
+        self._decided: Moment[None] = Moment()
+        self._over: Moment[None] = Moment()
 
     # -- commands
 
@@ -116,8 +88,7 @@ class LivingSession:
         """Give up the place in the queue of a life that does not begin."""
         if self.ticket is not None:
             self.ticket.release()
-        if self.companion is not None:
-            self.companion.left()
+        self.companion.left()
 
     def could_not_resume(self) -> Principal | None:
         """Return who wanted the conversation continued, if the agent ended by itself before it was ever quiet."""
@@ -174,11 +145,8 @@ class LivingSession:
         process = self.incarnation.pid if self.incarnation is not None else None
         self.tell("session.adopted", {"incarnation": self.record.incarnation, "pid": process})
         self._observe(backend)
-        self._settle()
-        if self.first_message.get("outcome") == "waiting":
-            self.tell_first_message(
-                "uncertain", "the server ended while it was on its way; its delivery says what became of it"
-            )
+        self._decided.come(None)
+        self.first_message.adopted()
 
     def stopping(self, ending: Ending) -> None:
         """Commit why it is ended, so that a server that starts after a crash can say it."""
@@ -194,10 +162,9 @@ class LivingSession:
         resting = self.supervisor.let_go()
         self.left = self.supervisor.left
         if self.left:
-            if self.companion is not None:
-                self.companion.left()
+            self.companion.left()
             self._stop_observing()
-            self._settle()
+            self._decided.come(None)
         await resting
         await self.written()
 
@@ -216,45 +183,14 @@ class LivingSession:
             {"phase": Phase.READY, "port": backend.port, "ready_at": now}, "session.ready", {"port": backend.port}
         )
         self._observe(backend)
-        if self.on_ready is not None:
-            self._telling_first = Deferred.fromCoroutine(self.on_ready())
-            self._telling_first.addErrback(self._first_message_failed)
-        self._settle()
+        self.first_message.ready()
+        self._decided.come(None)
 
     def _observe(self, backend: Backend) -> None:
         self.backend = backend
         self.driver = self._make_driver(backend)
         self.observer = self._make_observer(self.driver, self)
-        if self.companion is not None:
-            self.companion.attached()
-
-    @property
-    def first_message(self) -> Mapping[str, str]:
-        """Return ``outcome`` and ``reason`` of the first message, empty when there is none."""
-        told: Mapping[str, str] = self.record.options.get("first_message") or {}
-        return told
-
-    def first_message_told(self) -> Deferred[None] | None:
-        """Return a Deferred that fires when the fate of the first message is known, or None when there is none."""
-        telling = self._telling_first
-        if telling is None:
-            return None
-        waiting: Deferred[None] = Deferred()
-        telling.addCallback(lambda _none: None if waiting.called else waiting.callback(None))
-        return waiting
-
-    def tell_first_message(self, outcome: str, reason: str = "") -> None:
-        """Record what became of the first message, in the record and as an event."""
-        facts = {"outcome": outcome, "reason": reason}
-        self.change({"options": {**self.record.options, "first_message": facts}}, "first_message", facts)
-
-    def _first_message_failed(self, failure: Failure) -> None:
-        """Say what became of a first message that could not be delivered; a defect goes to the log."""
-        if failure.check(Refusal):
-            self.tell_first_message("undeliverable", str(failure.value))
-        else:
-            self.tell_first_message("uncertain", "the server failed while it was delivered; its log has the reason")
-            log.failure("The first message of session {session} failed", failure, session=self.record.id)
+        self.companion.attached()
 
     def ended(self, ending: Ending) -> None:
         """Record the end and stop observing."""
@@ -268,14 +204,10 @@ class LivingSession:
         if ending.reason in (EndReason.FAILED, EndReason.EXITED):
             self._log_end(ending)
         self._recorder.life({"ended_at": now, "ending": ending})
-        if self._telling_first is None and self.first_message.get("outcome") == "waiting":
-            self.tell_first_message("undeliverable", "the session ended before its agent was ready")
-        self._settle()
-        over, self._over = self._over, []
-        for one in over:
-            one.callback(None)
-        if self.companion is not None:
-            self.companion.gone()
+        self.first_message.ended()
+        self._decided.come(None)
+        self._over.come(None)
+        self.companion.gone()
         self._on_ended(self)
 
     def _log_end(self, ending: Ending) -> None:
@@ -294,8 +226,7 @@ class LivingSession:
     def status_changed(self, status: AgentStatus) -> None:
         """Record what the agent server says of its agent."""
         news, self.agent_status = status is not self.agent_status, status
-        if self.companion is not None:
-            self.companion.status_changed(status)
+        self.companion.status_changed(status)
         if status is AgentStatus.STABLE:
             self._recorder.settle()
         if news:
@@ -303,21 +234,18 @@ class LivingSession:
 
     def message_changed(self, message: Message) -> None:
         """Keep the latest revision of a message; what the user says ends what the agent said before."""
-        if self.companion is not None:
-            self.companion.message_changed(message)
+        self.companion.message_changed(message)
         if message.role == "user":
             self._recorder.settle()
         self._recorder.revise(message)
 
     def requests_changed(self) -> None:
         """Pass on what the agent asks over its protocol."""
-        if self.companion is not None:
-            self.companion.requests_changed()
+        self.companion.requests_changed()
 
     def keys_typed(self) -> None:
         """Pass on that somebody types."""
-        if self.companion is not None:
-            self.companion.keys_typed()
+        self.companion.keys_typed()
 
     def _mark_log(self, at: str) -> None:
         """Write into the journal where the log stands."""
@@ -338,26 +266,11 @@ class LivingSession:
 
     def decided(self) -> Deferred[None]:
         """Return a Deferred that fires when the session is ready or ended; cancelling it forgets it."""
-        waiting: Deferred[None] = Deferred(lambda gone: self._decided.remove(gone) if gone in self._decided else None)
-        if self.record.phase in (Phase.READY, Phase.ENDED):
-            waiting.callback(None)
-        else:
-            self._decided.append(waiting)
-        return waiting
+        return succeed(None) if self.record.phase in (Phase.READY, Phase.ENDED) else self._decided.wait()
 
     def when_over(self) -> Deferred[None]:
         """Return a Deferred that fires when the end is recorded in memory."""
-        waiting: Deferred[None] = Deferred(lambda gone: self._over.remove(gone) if gone in self._over else None)
-        if self.record.phase is Phase.ENDED:
-            waiting.callback(None)
-        else:
-            self._over.append(waiting)
-        return waiting
-
-    def _settle(self) -> None:
-        waiting, self._decided = self._decided, []
-        for one in waiting:
-            one.callback(None)
+        return succeed(None) if self.record.phase is Phase.ENDED else self._over.wait()
 
     def change(self, changes: Mapping[str, Any], kind: str, facts: Mapping[str, Any], *, soon: bool = False) -> None:
         """Change the record, now in memory and in order in the store, with an event that says so.

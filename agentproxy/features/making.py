@@ -16,11 +16,11 @@ from agentproxy.agents.driver import AgentServerDriver
 from agentproxy.agents.embedded import EmbeddedDriver
 from agentproxy.errors import INVALID_REQUEST, Refusal
 from agentproxy.features.attending import House
+from agentproxy.features.incarnations import wish_again
 from agentproxy.features.living import LivingSession
 from agentproxy.features.messaging import clean
 from agentproxy.features.observing import Observer
 from agentproxy.features.preparing import Kitchen, Recipe, check, role_facts
-from agentproxy.features.sessions import wish_again
 from agentproxy.features.settling import until_stable
 from agentproxy.model.adoption import RESTART
 from agentproxy.model.backend import Backend
@@ -66,7 +66,7 @@ class Terms:
 
 
 class Maker:
-    """Checks wishes and gives life to sessions (the ``Recipes`` of ``features/sessions.py``).
+    """Checks wishes and gives life to sessions (the ``Recipes`` of ``features/incarnations.py``).
 
     :param on_ended: told when a living session has ended.
     :ivar house: gives each living session its attendant; None in tests of starts alone.

@@ -23,8 +23,8 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
 from agentproxy.errors import INVALID_REQUEST, PUSH_UNAVAILABLE, SUBSCRIPTION_NOT_FOUND, Refusal
+from agentproxy.features.looking import VisibleSessions
 from agentproxy.features.permitting import Permits
-from agentproxy.features.sessions import Sessions
 from agentproxy.model import push as rules
 from agentproxy.model.permission import may, require
 from agentproxy.model.principal import Principal
@@ -76,7 +76,7 @@ class Pushing:
     :param post: see :data:`Post`.
     """
 
-    def __init__(self, store: Store, sessions: Sessions, permits: Permits, terms: Terms, post: Post) -> None:
+    def __init__(self, store: Store, sessions: VisibleSessions, permits: Permits, terms: Terms, post: Post) -> None:
         self._store, self._sessions, self._permits, self._terms, self._post = store, sessions, permits, terms, post
         self._slots = DeferredSemaphore(AT_ONCE)
 

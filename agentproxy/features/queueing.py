@@ -12,54 +12,47 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from agentproxy.agents.driver import AgentServerDriver
-from agentproxy.errors import Refusal
 from agentproxy.features.attention import Watcher
 from agentproxy.features.bell import Bell
 from agentproxy.features.entering import Fate, Typed, ordered, type_in
 from agentproxy.features.interrupting import clearing
 from agentproxy.features.observing import Observer
+from agentproxy.features.open_deliveries import AGAIN, OpenDeliveries
 from agentproxy.features.queue_terms import Ledger, Terms
 from agentproxy.features.recovering import Recovery
 from agentproxy.model.attention import ASKING, Kind
-from agentproxy.model.delivery import OPEN, OVER, At, Delivery, DeliveryState, answer_in, in_order, moved, next_in_line
+from agentproxy.model.delivery import At, Delivery, DeliveryState, answer_in, moved
 from agentproxy.model.event import NewEvent
-from agentproxy.store.deliveries import told
+from agentproxy.runtime.moments import Moment
 
 log = Logger()
 
-AGAIN = 1.0
-"""Seconds until something that failed is tried again."""
 ESCAPE_PAUSE = 0.5
 """Seconds after interrupt keys: an Esc and the key behind it would be read as one Alt key."""
 ANSWER_LIMIT = 65_536
 """Characters of an answer that are kept with its delivery; the transcript has all of it."""
-REMEMBERED = 200
-"""Senders that the turn of the next one is told by."""
 
 
 class MessageQueue:
     """The queue of one living session.
 
     :ivar held: why nothing is typed although something waits; empty when nothing is in the way.
-    :ivar ready: whether the store's deliveries are known.
     """
 
     def __init__(
         self, ledger: Ledger, watcher: Watcher, holder: Callable[[], str | None], terms: Terms, clock: IReactorTime
     ) -> None:
         self.held = ""
-        self.ready = False
         self._ledger, self._watcher, self._terms, self._clock = ledger, watcher, terms, clock
         self._holder = holder
-        self._open: dict[str, Delivery] = {}
-        self._recent: list[str] = []
+        self._open = OpenDeliveries(ledger, terms, clock)
         self._driver: AgentServerDriver | None = None
         self._observer: Observer | None = None
         self._running: Deferred[Any] | None = None
@@ -67,11 +60,14 @@ class MessageQueue:
         self._after_turn = -1
         self._turns: dict[str, tuple[int, int]] = {}
         self._interrupted: set[str] = set()
-        self._closing = False
         self._typing: str | None = None
-        self._idle_waits: list[Deferred[None]] = []
-        self._early: dict[str, Delivery] = {}
+        self._idle: Moment[None] = Moment()
         watcher.listen(self.poke)
+
+    @property
+    def ready(self) -> bool:
+        """Return whether the store's deliveries are known."""
+        return self._open.ready
 
     # -- the life
 
@@ -85,11 +81,11 @@ class MessageQueue:
         """End the work: what was not typed stays accepted, what is being typed becomes uncertain. Twice does no harm."""
         if self._typing is None:
             self.abandon()
-        self._closing = True  # one that is being typed ends by itself: its stream and its connection are closed
+        self._open.closing = True  # one that is being typed ends by itself: its stream and its connection are closed
 
     def abandon(self) -> None:
         """End the work where it stands; what is being typed is decided by :mod:`agentproxy.features.recovering`."""
-        self._closing = True
+        self._open.closing = True
         running, self._running = self._running, None
         self._bell.close()
         if running is not None:
@@ -103,31 +99,23 @@ class MessageQueue:
 
     def add(self, delivery: Delivery) -> None:
         """Take a new delivery that is committed."""
-        self._put([delivery])
+        self._open.put([delivery])
         self.poke()
 
     def known(self, delivery_id: str) -> Delivery | None:
         """Return an open delivery as it is now."""
-        return self._open.get(delivery_id)
+        return self._open.known(delivery_id)
 
     def waiting(self) -> list[Delivery]:
         """Return the accepted deliveries in the order in which they will be typed."""
-        return in_order(list(self._open.values()), self._recent)
+        return self._open.waiting()
 
     async def change(self, changed: Sequence[Delivery], events: Sequence[NewEvent]) -> None:
         """Take deliveries as a person has changed them, and commit it.
 
-        The change stands in memory at once, so that nothing is typed that somebody has taken back.
+        :raises Refusal: STORE_UNAVAILABLE; nothing has changed.
         """
-        before = {one.id: self._open[one.id] for one in changed if one.id in self._open}
-        self._put(changed)
-        try:
-            await self._ledger.keep(changed, events)
-        except BaseException:
-            self._open.update(before)
-            raise
-        for one in changed:
-            self._settled(one)
+        await self._open.change(changed, events)
         self.poke()
 
     async def clear_input(self, text: str) -> None:
@@ -149,14 +137,7 @@ class MessageQueue:
 
     def typed(self) -> Deferred[None]:
         """Return a Deferred that fires when no message is being typed; cancel to forget it."""
-        waiting: Deferred[None] = Deferred(
-            lambda one: self._idle_waits.remove(one) if one in self._idle_waits else None
-        )
-        if self._typing is None:
-            waiting.callback(None)
-        else:
-            self._idle_waits.append(waiting)
-        return waiting
+        return succeed(None) if self._typing is None else self._idle.wait()
 
     @property
     def is_typing(self) -> bool:
@@ -170,8 +151,8 @@ class MessageQueue:
     # -- the work
 
     async def _run(self) -> None:
-        await self._load()
-        while not self._closing:
+        await self._open.load()
+        while not self._open.closing:
             try:
                 await self._step()
             except CancelledError:
@@ -180,31 +161,19 @@ class MessageQueue:
                 log.failure("The queue of session {session} failed; it goes on", session=self._terms.session_id)
                 await self._sleep(AGAIN)
 
-    async def _load(self) -> None:
-        while not self.ready:
-            try:
-                found, self._recent = await self._ledger.load(self._terms.session_id)
-            except Refusal as refusal:
-                log.warn("The queue of session {session} cannot be read: {refusal}", session=self._terms.session_id,
-                         refusal=str(refusal))  # fmt: skip
-                await self._sleep(AGAIN)
-                continue
-            self.ready = True
-            self._put([*found, *self._early.values()])  # what came or changed meanwhile is the newer
-
     async def _step(self) -> None:
         """Do one thing: decide what a crash left, follow an answer, type what is next, or wait for a change."""
         self._bell.silence()
         await self._expire()
-        if (left := self._in(DeliveryState.TYPING)) is not None:
+        if (left := self._open.one_that_is(DeliveryState.TYPING)) is not None:
             await self._recover(left)
-        elif (under_way := self._in(DeliveryState.DELIVERED)) is not None:
+        elif (under_way := self._open.one_that_is(DeliveryState.DELIVERED)) is not None:
             await self._follow(under_way)
         else:
             await self._next()
 
     async def _next(self) -> None:
-        one = next_in_line(list(self._open.values()), self._recent)
+        one = self._open.next()
         why = self._why_held() if one is not None else ""
         self._say_held(why)
         if one is None or why or not self._can_type():
@@ -220,7 +189,7 @@ class MessageQueue:
 
     def _why_held(self) -> str:
         now = self._watcher.now
-        if self._in(DeliveryState.UNCERTAIN) is not None:
+        if self._open.one_that_is(DeliveryState.UNCERTAIN) is not None:
             return "a delivery is uncertain: retry or discard it"
         if holder := self._holder():
             return f"{holder} has the keyboard"
@@ -245,14 +214,9 @@ class MessageQueue:
         typing = moved(one, DeliveryState.TYPING, now, incarnation=self._terms.incarnation, base=base, typed_at=now)
         self._typing = one.id
         try:
-            self._put([typing])
-            try:
-                await self._ledger.keep([typing], [told(typing)])
-            except Refusal:
-                self._put([one])
-                raise
+            await self._open.begin_typing(one, typing)
             if self._why_held() or not self._can_type():
-                await self._become(moved(typing, DeliveryState.ACCEPTED, datetime.now(UTC)))
+                await self._open.become(moved(typing, DeliveryState.ACCEPTED, datetime.now(UTC)))
                 return
             turn = self._observer.quiet_turns
             result = await type_in(typing, self._driver, self._observer, self._clock)
@@ -269,18 +233,18 @@ class MessageQueue:
             await self._delivered(typing, result.message.id)
         elif result.fate in (Fate.BUSY, Fate.NOT_TYPED):
             self._after_turn = turn if result.fate is Fate.BUSY else self._after_turn
-            await self._become(moved(typing, DeliveryState.ACCEPTED, now, reason=result.reason))
+            await self._open.become(moved(typing, DeliveryState.ACCEPTED, now, reason=result.reason))
             if result.fate is Fate.NOT_TYPED:
                 await self._sleep(AGAIN)
         else:
             state = DeliveryState.REFUSED if result.fate is Fate.REFUSED else DeliveryState.UNCERTAIN
-            await self._become(moved(typing, state, now, reason=result.reason))
+            await self._open.become(moved(typing, state, now, reason=result.reason))
 
     async def _delivered(self, typing: Delivery, message_id: int) -> None:
         now = datetime.now(UTC)
-        self._recent = [*[one for one in self._recent if one != typing.sender], typing.sender][-REMEMBERED:]
+        self._open.served(typing.sender)
         self._terms.spent()
-        await self._become(moved(typing, DeliveryState.DELIVERED, now, message_id=message_id, delivered_at=now))
+        await self._open.become(moved(typing, DeliveryState.DELIVERED, now, message_id=message_id, delivered_at=now))
 
     async def _recover(self, left: Delivery) -> None:
         """Decide about a delivery that was being typed when the server died."""
@@ -288,31 +252,28 @@ class MessageQueue:
         assert self._observer is not None
         before = [] if left.incarnation is None else await self._ledger.life(left.session_id, left.incarnation)
         recovery = Recovery(
-            left, self._terms.incarnation, self._driver, self._observer, self._watcher, self._known_ids()
+            left, self._terms.incarnation, self._driver, self._observer, self._watcher, self._open.message_ids()
         )
         decided = await recovery.decide(before, self._bell.heard, self._bell.ring_in)
         if isinstance(decided, int):
             await self._delivered(left, decided)
         else:
-            await self._become(decided)
-
-    def _known_ids(self) -> frozenset[int]:
-        return frozenset(one.message_id for one in self._open.values() if one.message_id is not None)
+            await self._open.become(decided)
 
     async def _follow(self, one: Delivery) -> None:
         """Follow a delivered message until its turn ends."""
         assert self._observer is not None
         if one.incarnation != self._terms.incarnation or one.message_id is None:
-            self._open.pop(one.id)
+            self._open.forget(one)
             return
         while not self._turn_is_over(one):
             await self._expire()
-            urgent = next_in_line(list(self._open.values()), self._recent)
+            urgent = self._open.next()
             if urgent is not None and urgent.at is At.INTERRUPT and self._watcher.now.kind not in ASKING:
                 self._say_held("")
                 if await self._interrupt_once(urgent):
                     one = replace(one, interrupted=True)
-                    self._put([one])
+                    self._open.put([one])
             elif urgent is not None:
                 self._say_held(self._why_held() if self._watcher.now.kind in ASKING else "")
             await self._bell.heard()
@@ -338,7 +299,7 @@ class MessageQueue:
         answer = self._answer(one)[:ANSWER_LIMIT]
         done = moved(one, DeliveryState.ANSWERED, now, answer=answer, answered_at=now, reason=reason)
         self._turns.pop(one.id, None)
-        await self._become(done)
+        await self._open.become(done)
 
     async def _interrupt_once(self, one: Delivery) -> bool:
         """Press the interrupt keys for a delivery, once; return whether they were pressed."""
@@ -353,54 +314,20 @@ class MessageQueue:
 
     # -- small things
 
-    def _in(self, state: DeliveryState) -> Delivery | None:
-        return next((one for one in self._open.values() if one.state is state), None)
-
-    def _put(self, changed: Sequence[Delivery]) -> None:
-        for one in changed:
-            if not self.ready:
-                self._early[one.id] = one
-            elif one.state in OPEN:
-                self._open[one.id] = one
-            else:
-                self._open.pop(one.id, None)
-
-    async def _become(self, one: Delivery) -> None:
-        """Take a new state over in memory and commit it, however long the store needs: the world has moved on already."""
-        self._put([one])
-        while True:
-            try:
-                await self._ledger.keep([one], [told(one)])
-                break
-            except Refusal as refusal:
-                log.warn("Delivery {delivery} cannot be recorded: {refusal}", delivery=one.id, refusal=str(refusal))
-                if self._closing:
-                    return
-                await self._sleep(AGAIN)
-        self._settled(one)
-
-    def _settled(self, one: Delivery) -> None:
-        """Tell who waits, and end what was started for this one message; one that a person took back ends nothing."""
-        self._ledger.settled(one)
-        if one.last and one.state in OVER:
-            self._terms.answered(one)
-
     async def _expire(self) -> None:
         now = datetime.now(UTC)
-        for one in list(self._open.values()):
+        for one in self._open.all():
             if one.state is not DeliveryState.ACCEPTED or one.expires_at is None:
                 continue
             if one.expires_at <= now:
                 expired = moved(one, DeliveryState.EXPIRED, now, reason=self.held or self._watcher.now.kind.value)
-                await self._become(expired)
+                await self._open.become(expired)
             else:
                 self._bell.ring_in(one.id, (one.expires_at - now + timedelta(milliseconds=1)).total_seconds())
 
     def _typed_all(self) -> None:
         self._typing = None
-        waits, self._idle_waits = self._idle_waits, []
-        for one in waits:
-            one.callback(None)
+        self._idle.come(None)
 
     def _sleep(self, seconds: float) -> Deferred[Any]:
         return deferLater(self._clock, seconds)

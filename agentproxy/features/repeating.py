@@ -12,7 +12,8 @@ from twisted.internet.defer import Deferred
 
 from agentproxy.errors import SESSION_NOT_FOUND, Refusal
 from agentproxy.features.deliveries import repeat_of
-from agentproxy.features.sessions import Sessions, Shown
+from agentproxy.features.looking import Shown
+from agentproxy.features.sessions import Sessions
 from agentproxy.model.principal import Principal
 from agentproxy.model.start import StartRequest
 from agentproxy.store import Store

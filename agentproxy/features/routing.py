@@ -1,6 +1,6 @@
 """Where a session's requests go: the gateway's directory, answered from memory.
 
-It has the shape of ``gateway.routes.SessionDirectory``; ``service.py`` brings both together.
+It has the shape of ``gateway.routes.SessionDirectory``; ``service/`` brings both together.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 
 from agentproxy.errors import AGENT_UNREACHABLE, SESSION_ENDED, SESSION_NOT_FOUND, Refusal
 from agentproxy.features.living import LivingSession
-from agentproxy.features.sessions import Sessions
+from agentproxy.features.looking import VisibleSessions
 from agentproxy.model.backend import Backend
 from agentproxy.model.session import Session
 from agentproxy.store import Store
@@ -31,7 +31,7 @@ class Directory:
     :param store: asked only for sessions that memory does not know.
     """
 
-    def __init__(self, sessions: Sessions, store: Store) -> None:
+    def __init__(self, sessions: VisibleSessions, store: Store) -> None:
         self._sessions = sessions
         self._store = store
 

@@ -41,7 +41,7 @@ async def until_stable(living: LivingSession, watcher: Watcher, clock: IReactorT
     """
     if living.driver is None or living.observer is None:
         raise await _ended(living)
-    told = living.first_message_told()
+    told = living.first_message.told()
     waiting = told if told is not None else watcher.when(lambda: watcher.takes_message)
     try:
         await waiting.addTimeout(within, clock)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from agentproxy.errors import INVALID_REQUEST, SHARE_EXPIRED, SHARE_NOT_FOUND, SHARE_UNKNOWN, Refusal
+from agentproxy.features.looking import VisibleSessions
 from agentproxy.features.permitting import Permits
-from agentproxy.features.sessions import Sessions
 from agentproxy.model.credentials import Share, digest
 from agentproxy.model.permission import GRANTED, SESSION_VERBS, Decision, Grant, decide
 from agentproxy.model.principal import Principal
@@ -38,7 +38,7 @@ class Sharing:
     def __init__(
         self,
         store: SharingStore,
-        sessions: Sessions,
+        sessions: VisibleSessions,
         permits: Permits,
         known: Callable[[str], Iterable[Principal]] = lambda _user: (),
         changed: Callable[[], None] = lambda: None,
@@ -72,7 +72,7 @@ class Sharing:
         """Return the link of a session and whether it is new; a session has one.
 
         :param lasts: seconds until it expires; None is never.
-        :raises Refusal: INVALID_REQUEST, or as :meth:`Sessions.permitted`.
+        :raises Refusal: INVALID_REQUEST, or as :meth:`VisibleSessions.permitted`.
         """
         _check_access(access)
         await self._sessions.permitted(caller, session_id, "session.share")
@@ -95,7 +95,7 @@ class Sharing:
     async def link(self, caller: Principal, session_id: str) -> Share:
         """Return the link of a session.
 
-        :raises Refusal: SHARE_NOT_FOUND, or as :meth:`Sessions.permitted`.
+        :raises Refusal: SHARE_NOT_FOUND, or as :meth:`VisibleSessions.permitted`.
         """
         await self._sessions.permitted(caller, session_id, "session.share")
         share = self._link_of(session_id)
@@ -106,7 +106,7 @@ class Sharing:
     async def unshare(self, caller: Principal, session_id: str) -> None:
         """Take the link back; its streams end.
 
-        :raises Refusal: SHARE_NOT_FOUND, or as :meth:`Sessions.permitted`.
+        :raises Refusal: SHARE_NOT_FOUND, or as :meth:`VisibleSessions.permitted`.
         """
         await self._sessions.permitted(caller, session_id, "session.share")
         share = self._link_of(session_id)
@@ -137,7 +137,7 @@ class Sharing:
     async def grant(self, caller: Principal, session_id: str, grantee: str, access: str) -> Grant:
         """Share a session with a user (``user:NAME``) or a team (``team:ORG/SLUG``).
 
-        :raises Refusal: INVALID_REQUEST, or as :meth:`Sessions.permitted`.
+        :raises Refusal: INVALID_REQUEST, or as :meth:`VisibleSessions.permitted`.
         """
         _check_access(access)
         _check_grantee(grantee)
@@ -153,7 +153,7 @@ class Sharing:
     async def ungrant(self, caller: Principal, session_id: str, grantee: str) -> None:
         """Take a grant back; its streams end.
 
-        :raises Refusal: SHARE_NOT_FOUND, or as :meth:`Sessions.permitted`.
+        :raises Refusal: SHARE_NOT_FOUND, or as :meth:`VisibleSessions.permitted`.
         """
         await self._sessions.permitted(caller, session_id, "session.share")
         if not await self._store.remove_grant(session_id, grantee):
@@ -169,7 +169,7 @@ class Sharing:
         """Return the grants of a session, and what a user could do to it and because of what.
 
         :param user: None asks about the caller. Asking about others needs ``session.share``.
-        :raises Refusal: as :meth:`Sessions.permitted`.
+        :raises Refusal: as :meth:`VisibleSessions.permitted`.
         """
         about_self = user in (None, caller.user_id)
         verb = "session.read" if about_self else "session.share"

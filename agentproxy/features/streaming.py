@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 
 from agentproxy.errors import Refusal
 from agentproxy.features.beginning import Beginning
-from agentproxy.features.sessions import Sessions
+from agentproxy.features.looking import VisibleSessions
 from agentproxy.model import permission
 from agentproxy.model.event import SESSION_DELETED, Event
 from agentproxy.model.principal import Principal
@@ -237,7 +237,7 @@ class Streams:
     :param silence: seconds between two looks for readers that were told nothing.
     """
 
-    def __init__(self, store: Store, sessions: Sessions, clock: IReactorTime, silence: float = 15.0) -> None:
+    def __init__(self, store: Store, sessions: VisibleSessions, clock: IReactorTime, silence: float = 15.0) -> None:
         self.store = store
         self.sessions = sessions
         self._feeds: dict[str | None, set[Feed]] = {}

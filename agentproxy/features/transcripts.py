@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
-from agentproxy.features.sessions import Sessions, Shown
+from agentproxy.features.looking import Shown, VisibleSessions
 from agentproxy.model.message import Message
 from agentproxy.model.principal import Principal
 from agentproxy.store import Store
@@ -24,7 +24,7 @@ class MessagePage:
 class Transcripts:
     """See the module."""
 
-    def __init__(self, store: Store, sessions: Sessions) -> None:
+    def __init__(self, store: Store, sessions: VisibleSessions) -> None:
         self._store = store
         self._sessions = sessions
 

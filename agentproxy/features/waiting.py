@@ -10,8 +10,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeadlineError
 from twisted.internet.interfaces import IReactorTime
 
+from agentproxy.features.looking import Shown, VisibleSessions
 from agentproxy.features.reading import page
-from agentproxy.features.sessions import Sessions, Shown
 from agentproxy.features.streaming import Streams, Wanted
 from agentproxy.model.event import AGENT_STATUS, MESSAGE, SESSION_DELETED, SESSION_ENDED, Event
 from agentproxy.model.principal import Principal
@@ -60,7 +60,7 @@ class Waits:
     :param clock: the reactor, or a Clock.
     """
 
-    def __init__(self, store: Store, sessions: Sessions, streams: Streams, clock: IReactorTime) -> None:
+    def __init__(self, store: Store, sessions: VisibleSessions, streams: Streams, clock: IReactorTime) -> None:
         self._store, self._sessions, self._streams, self._clock = store, sessions, streams, clock
 
     async def until(

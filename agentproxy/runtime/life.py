@@ -1,18 +1,15 @@
-"""What happens in one incarnation's life: the steps of its start, its phases, and how everything is given back.
+"""What happens in one incarnation's life: the steps of its start, its phases, and its end.
 
 The order of it is the state machine's, in ``supervisor.py``.
 """
 
 from __future__ import annotations
 
-import contextlib
-import signal
 from collections.abc import Coroutine
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Protocol
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
@@ -20,12 +17,11 @@ from twisted.logger import Logger
 from agentproxy.errors import START_FAILED, START_UNAVAILABLE, Refusal
 from agentproxy.model.backend import Backend
 from agentproxy.model.session import Ending, EndReason, ExitStatus, Phase
-from agentproxy.runtime import cgroups, orphans
 from agentproxy.runtime.equipment import Equipment
+from agentproxy.runtime.holdings import Holdings
 from agentproxy.runtime.launching import LaunchFailed
-from agentproxy.runtime.ports import PortLease
+from agentproxy.runtime.moments import Moment
 from agentproxy.runtime.probe import until_answering
-from agentproxy.runtime.start_queue import Ticket
 from agentproxy.runtime.starting import Ground, Inherited, Plan, Preparation, Prepared, Witness
 from agentproxy.runtime.steps import StepFailed
 from agentproxy.runtime.watching import Watch, read_start_ticks
@@ -64,31 +60,27 @@ class Inputs(Protocol):
 
 
 class Life:
-    """What all states share: the start under way, the process, and what has to be given back."""
+    """What all states share: the start under way, its deadlines, and what the incarnation holds."""
 
     def __init__(self, ground: Ground, plan: Plan, preparation: Preparation, witness: Witness) -> None:
         self.ground = ground
         self.plan = plan
         self.equipment = Equipment(ground, plan)
+        self.holdings = Holdings(ground, plan, self.equipment)
         self.preparation = preparation
         self.witness = witness
         self.phase = Phase.QUEUED
         self.backend: Backend | None = None
-        self.ticket: Ticket | None = None
-        self.watch: Watch | None = None
         self.ending: Ending | None = None
         self.machine: Inputs
         self.step = "queue"
         self.hurried = False
         self.left = False
-        self._lease: PortLease | None = None
-        self._prepared: Prepared | None = None
-        self._cgroup: Path | None = None
         self._start: Deferred[None] | None = None
         self._deadline: Any = None
         self._wall: Any = None
         self._rotation: LoopingCall | None = None
-        self._waiting: list[Deferred[Ending]] = []
+        self._ended: Moment[Ending] = Moment()
 
     # -- the start
 
@@ -131,20 +123,19 @@ class Life:
         self.machine.finish(Ending(EndReason.FAILED, sentence, step, status, lines, code))
 
     def _last_lines(self) -> tuple[str, ...]:
-        return self.plan.log.last_lines(50) if self.watch is not None else ()
+        return self.plan.log.last_lines(50) if self.holdings.watch is not None else ()
 
     def _report(self, step: str, **facts: Any) -> None:
         self.step = step
         self.witness.step(step, facts)
 
     async def _steps(self) -> Backend:
-        self.ticket = self.plan.ticket or self.ground.queue.enter(self.plan.owner)
-        await self.ticket.admitted
+        await self.holdings.take_ticket().admitted
         self.machine.admitted()
         self._report("port")
-        port = self._take_port()
-        self._prepared = await self.preparation.prepare(port, self._report)
-        recorded = await self._execute(self._prepared, port)
+        port = self.holdings.take_port()
+        self.holdings.prepared = prepared = await self.preparation.prepare(port, self._report)
+        recorded = await self._execute(prepared, port)
         try:
             backend = await self._until_answering(self.equipment.backend(port))
         except BaseException:
@@ -158,13 +149,6 @@ class Life:
         self._set_deadline(self.plan.listen_within, "it did not listen")
         await until_answering(self.ground.reactor, backend, self._listens)
         return backend
-
-    def _take_port(self) -> int:
-        """Return the leased port, 0 when it listens on a UNIX socket."""
-        if self.plan.socket is not None:
-            return 0
-        self._lease = self.ground.ports.lease()
-        return self._lease.port
 
     def _listens(self) -> None:
         self._report("answer")
@@ -185,16 +169,15 @@ class Life:
     async def _execute(self, prepared: Prepared, port: int) -> Deferred[None]:
         """Execute the agent server; the Deferred fires when its process is recorded, which nothing need wait for but the answer."""
         self._report("exec")
-        if self.ground.cgroups is not None:
-            self._cgroup = self.ground.cgroups.make(f"{self.plan.session_id}-{self.plan.number}")
+        self.holdings.make_cgroup()
         self.equipment.lay_out()
         await self.ground.isolation.claim(self.plan.owner, self.equipment.own(prepared))
         self._go_on()
         argv = self.equipment.argv(prepared, port)
-        incarnation = self.equipment.incarnation(argv, prepared, port, self._cgroup)
+        incarnation = self.equipment.incarnation(argv, prepared, port, self.holdings.cgroup)
         await self.witness.about_to_exec(incarnation)
         self._go_on()
-        wanted = self.equipment.launch(argv, prepared, self._cgroup)
+        wanted = self.equipment.launch(argv, prepared, self.holdings.cgroup)
         try:
             pid = await self.ground.launcher.launch(wanted)
         except LaunchFailed as failed:
@@ -215,7 +198,7 @@ class Life:
 
     def _take(self, watch: Watch, age: float = 0) -> None:
         """Watch over the process, which is *age* seconds old."""
-        self.watch = watch
+        self.holdings.watch = watch
         if self.left:
             watch.close()
             return
@@ -266,11 +249,11 @@ class Life:
         try:
             if read_start_ticks(found.pid) != found.start_ticks:
                 raise ProcessLookupError
-            self._lease = self.ground.ports.take(found.port) if found.port is not None else None
+            self.holdings.take_again(found.port)
         except (ProcessLookupError, ValueError):
             watch.close()
             raise
-        self._cgroup = found.cgroup
+        self.holdings.cgroup = found.cgroup
         self._take(watch, found.age)
         return self.equipment.backend(found.port or 0)
 
@@ -289,8 +272,8 @@ class Life:
         """Touch it no more: no signal, no deadline, no record."""
         self.left = True
         self._cancel_timers()
-        if self.watch is not None:
-            self.watch.close()
+        if self.holdings.watch is not None:
+            self.holdings.watch.close()
         if self._start is not None and self.phase is not Phase.READY:  # a start that has told so may be on the stack
             self._start.cancel()
 
@@ -308,7 +291,7 @@ class Life:
         """Make the agent server known; others may start now."""
         self.backend = backend
         self.phase = Phase.READY
-        self._give_back_ticket()
+        self.holdings.give_back_ticket()
         self.witness.entered(Phase.READY)
         self.witness.ready(backend)
 
@@ -336,9 +319,7 @@ class Life:
         self.phase = Phase.ENDED
         self.witness.entered(Phase.ENDED)
         self.witness.ended(self.ending)
-        waiting, self._waiting = self._waiting, []
-        for one in waiting:
-            one.callback(self.ending)
+        self._ended.come(self.ending)
 
     def _enter(self, phase: Phase) -> None:
         self.phase = phase
@@ -346,12 +327,9 @@ class Life:
 
     def when_ended(self) -> Deferred[Ending]:
         """Return a Deferred of the end; cancelling it forgets it."""
-        waiting: Deferred[Ending] = Deferred(lambda gone: self._waiting.remove(gone) if gone in self._waiting else None)
         if self.phase is Phase.ENDED and self.ending is not None:
-            waiting.callback(self.ending)
-        else:
-            self._waiting.append(waiting)
-        return waiting
+            return succeed(self.ending)
+        return self._ended.wait()
 
     # -- the end
 
@@ -362,58 +340,16 @@ class Life:
                 self._start.cancel()
                 await self._start
             await self._end_processes()
-            await self._give_back()
+            await self.holdings.give_back()
         finally:
             self.machine.gone()
 
     async def _end_processes(self) -> None:
-        watch = self.watch
-        if watch is not None and watch.exit is None and not self.hurried:
-            self._signal_group(self.plan.agent_server.stop_signal)
-            await self._ended_within(watch, self.plan.agent_server.grace)
-        if self._cgroup is not None:
-            cgroups.kill(self._cgroup)
-        pool = self.ground.reactor.getThreadPool()
-        leader = watch.pid if watch is not None else None
-        left = await deferToThreadPool(
-            self.ground.reactor, pool, orphans.end_all, self.plan.marker, leader, self._cgroup
-        )
-        if left:
-            log.error("Session {session} left processes: {pids}", session=self.plan.session_id, pids=left)
-        if watch is not None:
-            status = await watch.when_ended()
-            watch.reap()
-            if self.ending is not None and self.ending.exit is None:
-                self.ending = replace(self.ending, exit=status)
-
-    async def _ended_within(self, watch: Watch, seconds: float) -> None:
-        ended = watch.when_ended()
-        self._deadline = self.ground.reactor.callLater(seconds, ended.cancel)
-        with contextlib.suppress(CancelledError):
-            await ended
-        self._cancel_deadline()
-
-    def _signal_group(self, number: int) -> None:
-        if self.watch is not None and self.watch.exit is None:
-            self.watch.signal_group(number)
+        status = await self.holdings.end_processes(kindly=not self.hurried)
+        if status is not None and self.ending is not None and self.ending.exit is None:
+            self.ending = replace(self.ending, exit=status)
 
     def hurry(self) -> None:
         """Kill the agent server's group now, without grace; what else is left is ended on the way down."""
         self.hurried = True
-        if self._cgroup is not None:
-            cgroups.kill(self._cgroup)
-        self._signal_group(signal.SIGKILL)
-
-    async def _give_back(self) -> None:
-        self._give_back_ticket()
-        if self._cgroup is not None:
-            cgroups.remove(self._cgroup)
-        if self._lease is not None:
-            self._lease.release()
-        self.equipment.clear()
-        if self._prepared is not None:
-            await self._prepared.cleanup()
-
-    def _give_back_ticket(self) -> None:
-        if self.ticket is not None:
-            self.ticket.release()
+        self.holdings.kill()

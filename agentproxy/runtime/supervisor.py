@@ -101,7 +101,8 @@ class Supervisor:
     @property
     def queue_position(self) -> int | None:
         """Return the place in the queue of starts, counted from 1, or None when it does not wait."""
-        return self._life.ticket.position if self._life.ticket is not None else None
+        ticket = self._life.holdings.ticket
+        return ticket.position if ticket is not None else None
 
     def start(self) -> None:
         """Begin, once. How it goes is told to the witness; a full queue is an ending with the step ``queue``."""

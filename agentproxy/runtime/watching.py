@@ -16,13 +16,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReadDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from agentproxy.model.adoption import EndRecord
 from agentproxy.model.session import ExitStatus
+from agentproxy.runtime.moments import Moment
 from agentproxy.runtime.plain_files import read_plain
 
 MOST_OF_RECORD = 1 << 20
@@ -75,22 +76,13 @@ class Watch:
         self.exit: ExitStatus | None = None
         self._reactor = reactor
         self._end_record = end_record
-        self._waiting: list[Deferred[ExitStatus]] = []
+        self._ended: Moment[ExitStatus] = Moment()
         self._pidfd = os.pidfd_open(pid)
         reactor.addReader(self)
 
     def when_ended(self) -> Deferred[ExitStatus]:
         """Return a Deferred that fires when the process has ended; cancelling it forgets it."""
-        waiting: Deferred[ExitStatus] = Deferred(self._forget)
-        if self.exit is not None:
-            waiting.callback(self.exit)
-        else:
-            self._waiting.append(waiting)
-        return waiting
-
-    def _forget(self, waiting: Deferred[ExitStatus]) -> None:
-        if waiting in self._waiting:
-            self._waiting.remove(waiting)
+        return succeed(self.exit) if self.exit is not None else self._ended.wait()
 
     def on_ended(self, call: Callable[[ExitStatus], None]) -> None:
         """Call ``call`` once, when the process has ended."""
@@ -149,9 +141,7 @@ class Watch:
         """Note the end and tell everybody who waits for it."""
         self._reactor.removeReader(self)
         self.exit = self._status()
-        waiting, self._waiting = self._waiting, []
-        for one in waiting:
-            one.callback(self.exit)
+        self._ended.come(self.exit)
 
     def connectionLost(self, reason: Failure) -> None:
         """Do nothing: a pidfd has no connection, the reactor calls this only while it stops."""

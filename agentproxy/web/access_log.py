@@ -12,14 +12,14 @@ from twisted.web.server import Site
 from agentproxy.web.routing import id_of
 
 log = Logger()
-_LINK = re.compile(rb"/+s/")
+_LINK = re.compile(rb"/s/", re.IGNORECASE)
 _SESSION = re.compile(r"/sessions/([0-9a-f-]{36})(?:/|$)")
 
 
 def shown_target(target: bytes) -> str:
-    """Return a request target without its query and without the token of a share link."""
+    """Return a request target without its query and without the token of a share link, also one behind a wrong prefix."""
     path, mark, _query = target.partition(b"?")
-    if _LINK.match(unquote_to_bytes(path)):
+    if _LINK.search(unquote_to_bytes(path)):
         path = b"/s/..."
     return path.decode("utf-8", "replace")[:500] + ("?..." if mark else "")
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from twisted.internet.interfaces import IReactorTime
 
 from agentproxy.features.following import Logs
-from agentproxy.features.sessions import Sessions
+from agentproxy.features.looking import VisibleSessions
 from agentproxy.features.streaming import Streams
 from agentproxy.features.transcripts import Transcripts
 from agentproxy.features.waiting import Waits
@@ -30,7 +30,7 @@ class History:
     """
 
     def __init__(
-        self, store: Store, sessions: Sessions, cors: CorsRules, clock: IReactorTime, keep_alive: float = 15.0
+        self, store: Store, sessions: VisibleSessions, cors: CorsRules, clock: IReactorTime, keep_alive: float = 15.0
     ) -> None:
         self._streams = Streams(store, sessions, clock, keep_alive)
         self._statuses = Streams(store, sessions, clock, HEARTBEAT)

@@ -24,8 +24,8 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.web.http import Request
 
 from agentproxy.features.beginning import Beginning, begin
+from agentproxy.features.looking import VisibleSessions
 from agentproxy.features.reading import page
-from agentproxy.features.sessions import Sessions
 from agentproxy.features.streaming import PAGE, Feed, Sink, Streams, Wanted
 from agentproxy.features.waiting import STATUS_KINDS, status_of
 from agentproxy.model.cors import CorsRules
@@ -48,7 +48,7 @@ class Sources:
     """What the journal is read from."""
 
     store: Store
-    sessions: Sessions
+    sessions: VisibleSessions
     streams: Streams
     statuses: Streams
 

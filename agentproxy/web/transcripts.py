@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 from twisted.web.http import Request
 
-from agentproxy.features.sessions import Shown
+from agentproxy.features.looking import Shown
 from agentproxy.features.transcripts import Transcripts
 from agentproxy.model.message import Message
 from agentproxy.model.principal import Principal

@@ -19,8 +19,9 @@ from typing import Any, Literal
 import msgspec
 from twisted.web.http import Request
 
+from agentproxy.features.looking import Shown
 from agentproxy.features.repeating import Starts
-from agentproxy.features.sessions import Sessions, Shown
+from agentproxy.features.sessions import Sessions
 from agentproxy.model.attention import Attention
 from agentproxy.model.principal import Principal
 from agentproxy.model.search import Listed, SessionQuery

@@ -63,6 +63,23 @@ def test_every_command_has_help_and_json(path: tuple[str, ...], command: click.C
         assert CliRunner().invoke(agentproxy, [*path, "--help"]).exit_code == 0
 
 
+def groups(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Yield the words that call each group of commands."""
+    yield path
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        found = group.get_command(context, name)
+        if isinstance(found, click.Group):
+            yield from groups(found, (*path, name))
+
+
+@pytest.mark.parametrize("path", list(groups(agentproxy)), ids=" ".join)
+def test_lists_of_commands_have_whole_sentences(path: tuple[str, ...]) -> None:
+    """In a terminal of 80 columns nothing of them is cut off."""
+    listed = CliRunner().invoke(agentproxy, [*path, "--help"]).output.partition("Commands:")[2]
+    assert [line for line in listed.splitlines() if line.endswith("...")] == []
+
+
 def test_sessions_are_completed(run: Run, daemon: Daemon, tmp_path: Path) -> None:
     """A shell is offered the sessions that are there, by their short ids; nothing when no server answers."""
     session = run("start").output.strip()

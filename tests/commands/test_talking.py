@@ -50,7 +50,10 @@ def test_what_goes_wrong_is_one_sentence_and_a_status(run: Run) -> None:
     assert (told["code"], told["status"]) == ("invalid_request", 400)
     assert told["request_id"]
     assert "Did you mean 'list'?" in run("lst").stderr
-    assert run("show", "ffff").exit_code == 2
+    for words in (("show", "nope"), ("approvals", "nope", "allow")):
+        none = run(*words)
+        assert (none.exit_code, none.stdout, "begins with 'nope'" in none.stderr) == (1, "", True)
+    assert json.loads(run("stop", "nope", "--json").stderr)["code"] == "session_not_found"
     assert run("start", "-t", "no equals sign").exit_code == 2
     gone = run("list", AGENTPROXY_URL="http://127.0.0.1:1")
     assert (gone.exit_code, gone.stdout) == (1, "")
@@ -85,6 +88,10 @@ def test_the_peer_s_commands(run: Run, daemon: Daemon) -> None:
     assert run(*there, "send", "hello").output == "Message sent successfully\n"
     assert run(*there, "history").output.startswith("Conversation History (")
     run("delete", session)
+    gone = run(*there, "--json", "status")
+    assert (gone.exit_code, json.loads(gone.stderr)["code"]) == (1, "session_not_found")
+    nobody = run("client", "-e", "http://127.0.0.1:1", "-s", session, "status")
+    assert (nobody.exit_code, "does not answer" in nobody.stderr) == (1, True)
 
 
 def test_sharing_and_approvals(run: Run) -> None:

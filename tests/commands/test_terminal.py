@@ -52,6 +52,36 @@ def test_ctrl_c_interrupts_the_agent_and_ctrl_d_leaves(opened: Open, session: st
     assert client.get(session).phase == "ready"
 
 
+def test_an_answer_grows_in_its_place(opened: Open, session: str) -> None:
+    """What the agent writes anew while it works is written anew here, not below."""
+    with opened("chat", session) as terminal:
+        terminal.see("you> ")
+        terminal.press("think 600\r")
+        terminal.see("thinking 0.")
+        for second in "12":
+            assert "\n" not in terminal.see(f"thinking {second}.")
+        terminal.press("\x03")
+        terminal.see("you> ")
+        terminal.press("long 60\r")
+        terminal.see("line 60 of 60")
+        terminal.see("you> ")
+        terminal.press("fail 3\r")
+        terminal.see("The session has ended: the agent server ended by itself: exit status 3")
+        assert terminal.end() == 0
+    with opened("chat", session) as terminal:
+        assert terminal.end() == 1
+        assert "agentproxy restart" in terminal.seen.decode()
+
+
+def test_ctrl_c_ends_the_peer_s_events(opened: Open, session: str, client: Client) -> None:
+    """As everywhere: without a word, and with its status."""
+    with opened("client", "-e", client.url, "-s", session, "events") as terminal:
+        terminal.see("[EVENT]")
+        terminal.press("\x03")
+        assert terminal.end() == 130
+        assert "Aborted" not in terminal.seen.decode()
+
+
 def test_a_chat_asks_what_the_agent_asks(opened: Open, session: str) -> None:
     """An approval is shown with its choices and answered at once."""
     with opened("chat", session) as terminal:

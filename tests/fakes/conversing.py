@@ -95,6 +95,44 @@ def quiet(seconds="6"):
     converse(answer, greeting="hello from quiet")
 
 
+def putsback(seconds="5", later="0"):
+    """Works for *seconds* at each message; Esc ends that and, *later* seconds after, puts the message back into the input line.
+
+    Ctrl-U deletes the last row of what stands there, or its line break when the row is empty.
+    """
+    begin()
+    keys = Keys(lambda _piece: None)
+
+    def draw():
+        write(f"\r\x1b[K{PROMPT}{keys.text.replace(chr(10), '/')}")
+
+    def works():
+        for frame in range(int(float(seconds) * 10)):
+            write(f"\r\x1b[K{'|/-'[frame % 3]} working (Esc interrupts)")
+            if "\x1b" in (read(0.1) or ""):
+                return False
+        return True
+
+    write("hello from putsback\r\n")
+    draw()
+    while True:
+        first, *rest = (read() or "").split("\x15")
+        entered = keys.feed(first)
+        for piece in rest:
+            keys.text = keys.text[: keys.text.rfind("\n") + 1] if keys.text[-1:] != "\n" else keys.text[:-1]
+            entered += keys.feed(piece)
+        for text in entered:
+            log("entered", text=text)
+            if works():
+                write("\r\x1b[K")
+                _say_reply(text)
+            else:
+                log("interrupted")
+                pause(float(later))
+                keys.text = text
+        draw()
+
+
 def nlines():
     """Answers a number N with N numbered lines, anything else as ``tui`` does."""
 

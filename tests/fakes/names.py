@@ -9,6 +9,7 @@ NAMES = {
     "deaf": "conversing",
     "slow": "conversing",
     "quiet": "conversing",
+    "putsback": "conversing",
     "nlines": "conversing",
     "repaint": "drawing",
     "clock": "drawing",

@@ -12,8 +12,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
 from agentproxy.features.adopting import Adopter
+from agentproxy.features.incarnations import Incarnations
 from agentproxy.features.making import Maker, Terms
 from agentproxy.features.preparing import Kitchen
+from agentproxy.features.roll import Roll
 from agentproxy.features.sessions import Sessions
 from agentproxy.runtime import catalogue, orphans
 from agentproxy.runtime.clone import Cloner, CloneRules
@@ -100,9 +102,10 @@ class Server:
             server_environment=lambda _needs: {"PATH": "/usr/bin:/bin"},
         )
         terms = Terms(lambda: Script(ANSWERING), 30, 30, None, 30, 80, 24, Limits(), stop_grace=5)
-        self.maker = Maker(kitchen, ground, terms, self.store, lambda living: self.sessions.ended(living))
-        self.sessions = Sessions(self.store, self.maker)
-        await Adopter(self.store, self.sessions, self.maker, self.boot_id, adopting=True).take_over()
+        self.maker = Maker(kitchen, ground, terms, self.store, lambda living: self.incarnations.ended(living))
+        self.incarnations = Incarnations(self.store, self.maker, Roll())
+        self.sessions = Sessions(self.store, self.maker, self.incarnations)
+        await Adopter(self.store, self.incarnations, self.maker, self.boot_id, adopting=True).take_over()
         self.store.left = self.writes
 
     async def unless_dead(self, what: str, steps: Any) -> Any:

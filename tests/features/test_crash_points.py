@@ -62,7 +62,7 @@ async def test_the_next_server_tells_the_truth(tmp_path: Path, writes: int) -> N
         if writes == MOST - 1:
             assert first.acknowledged == {"start", "ready", "stop", "delete"}
     finally:
-        await second.sessions.close()
+        await second.incarnations.close()
         for session in await _all(second.store):
             assert await left_of(second.store, session.id) == []
         await second.store.close()

@@ -10,7 +10,7 @@ from twisted.internet.defer import ensureDeferred
 
 from agentproxy.agents.driver import Busy, Outcome, Refused, Sent, TypedNotEntered, Unknown, Unreachable
 from agentproxy.errors import STORE_UNAVAILABLE, Refusal
-from agentproxy.features.queueing import MessageQueue
+from agentproxy.features.open_deliveries import OpenDeliveries
 from agentproxy.model.attention import Marks
 from agentproxy.model.delivery import At, DeliveryState
 from agentproxy.model.session import AgentStatus
@@ -291,11 +291,9 @@ def test_what_is_taken_back_before_the_agent_server_answers_is_not_typed() -> No
     scene.crash()
     one = scene.accept("hello")
     kept = scene.accept("other")
-    queue = MessageQueue(scene.ledger, scene.watcher, lambda: None, scene.queue._terms, scene.clock)
-    for delivery in scene.ledger.rows.values():
-        queue.add(delivery)
+    opened = OpenDeliveries(scene.ledger, scene.queue._terms, scene.clock)
+    opened.put(list(scene.ledger.rows.values()))
     gone = replace(scene.ledger.rows[one], state=DeliveryState.WITHDRAWN)
-    ensureDeferred(queue.change([gone], []))
-    ensureDeferred(queue._load())
-    assert [each.id for each in queue.waiting()] == [kept]
-    queue.close()
+    ensureDeferred(opened.change([gone], []))
+    ensureDeferred(opened.load())
+    assert [each.id for each in opened.waiting()] == [kept]

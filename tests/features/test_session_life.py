@@ -145,10 +145,10 @@ class SessionsAndModel(RuleBasedStateMachine):
     def planned_restart(self, keep: bool) -> None:
         """The server is stopped politely, with or without its agents, and another one starts."""
         if keep:
-            done(self.server.sessions.let_go())
+            done(self.server.incarnations.let_go())
             done(self.server.store.close())
         else:
-            done(self.server.sessions.close())
+            done(self.server.incarnations.close())
             done(self.server.store.close())
             for session_id in self._running():
                 self.model[session_id].ended = EndReason.STOPPED
@@ -236,7 +236,7 @@ class SessionsAndModel(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """End everything and look that nothing is left."""
-        done(self.server.sessions.close())
+        done(self.server.incarnations.close())
         assert [one for session_id in self.model for one in done(left_of(self.server.store, session_id))] == []
         done(self.server.store.close())
         shutil.rmtree(self.directory)

@@ -13,8 +13,9 @@ from twisted.internet.task import Clock
 
 from agentproxy.errors import STORE_UNAVAILABLE, Refusal
 from agentproxy.features.beginning import Beginning, begin
+from agentproxy.features.looking import VisibleSessions
 from agentproxy.features.reading import page
-from agentproxy.features.sessions import Sessions
+from agentproxy.features.roll import Roll
 from agentproxy.features.streaming import Feed, Streams, Wanted
 from agentproxy.model.event import Event
 from agentproxy.model.principal import LOCAL
@@ -64,7 +65,7 @@ async def made(directory: Path) -> tuple[Store, Streams, Clock]:
     store, clock = a_store(directory), Clock()
     await store.open()
     await store.add_session(a_session(), [an_event()])
-    streams = Streams(store, Sessions(store, cast(Any, None)), clock)
+    streams = Streams(store, VisibleSessions(store, Roll(), cast(Any, None)), clock)
     streams.start()
     return store, streams, clock
 

@@ -36,6 +36,8 @@ def has_ended(stream: object) -> bool:
     try:
         for _event in stream:  # type: ignore[attr-defined]
             pass
+    except TimeoutError:
+        return False
     except (OSError, ValueError, EOFError):
         return True
     except Exception as error:
@@ -128,6 +130,18 @@ def test_a_grant_opens_a_session_until_it_is_taken_back(daemon: GuardedDaemon) -
         assert daemon.ask("alice", "DELETE", f"{path}/user:bob").status == 200
         assert has_ended(stream)
     assert daemon.ask("bob", "GET", f"/sessions/{session_id}").status == 404
+
+
+def test_no_way_to_write_a_path_keeps_a_stream(daemon: GuardedDaemon) -> None:
+    """What is taken back is taken back however the session's path was written."""
+    session_id = daemon.started("alice")
+    grant = f"/sessions/{session_id}/access/user:bob"
+    for path in (f"/sessions/%{ord(session_id[0]):x}{session_id[1:]}/events", f"/%73essions/{session_id}/events"):
+        assert daemon.ask("alice", "PUT", grant, {"access": "read"}).status == 200
+        with daemon.client.events(path, X_API_Key=KEYS["bob"], Accept="text/event-stream") as stream:
+            stream.until(lambda event: event.name == "session.ready")
+            assert daemon.ask("alice", "DELETE", grant).status == 200
+            assert has_ended(stream)
 
 
 def test_a_share_link_reads_and_is_taken_back(own_daemon: GuardedDaemon, tmp_path: Path) -> None:

@@ -16,8 +16,9 @@ from twisted.web.client import Agent, HTTPConnectionPool, ResponseDone
 from twisted.web.http import Request
 from twisted.web.server import Site
 
+from agentproxy.features.looking import VisibleSessions
 from agentproxy.features.permitting import Permits
-from agentproxy.features.sessions import Sessions
+from agentproxy.features.roll import Roll
 from agentproxy.model.cors import CorsRules
 from agentproxy.model.permission import Grant
 from agentproxy.model.principal import LOCAL, Principal
@@ -28,20 +29,10 @@ from agentproxy.web.routing import Face
 from tests.store.making import a_store
 
 
-class Logs:
-    """The recipes of sessions that are never started here: only their logs."""
-
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-
-    def output(self, session_id: str) -> OutputLog:
-        return OutputLog(self._directory / f"{session_id}.log")
-
-
 class Server:
     """A running server; the header ``X-User`` says who asks, without it the local principal does."""
 
-    def __init__(self, store: Store, sessions: Sessions, permits: Permits, history: History, port: int) -> None:
+    def __init__(self, store: Store, sessions: VisibleSessions, permits: Permits, history: History, port: int) -> None:
         self.store, self.sessions, self.permits, self.history, self.port = store, sessions, permits, history, port
         self.agent = Agent(reactor, pool=HTTPConnectionPool(reactor, persistent=False))
 
@@ -133,7 +124,7 @@ async def serving(directory: Path) -> AsyncIterator[Server]:
     store = a_store(directory)
     await store.open()
     permits = Permits()
-    sessions = Sessions(store, cast(Any, Logs(directory)), permits)
+    sessions = VisibleSessions(store, Roll(), lambda session_id: OutputLog(directory / f"{session_id}.log"), permits)
     history = History(store, sessions, CorsRules(), cast(Any, reactor), 0.2)
     history.start()
 

@@ -1,0 +1,75 @@
+"""The message that a session is started with: what becomes of it stands in the session's record and is told as an event."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from agentproxy.errors import Refusal
+from agentproxy.model.session import Session
+
+log = Logger()
+
+
+class FirstMessage:
+    """The first message of one session, if it has one.
+
+    :param record: returns the session's record.
+    :param change: changes the record, with an event: fields, kind, facts.
+    :ivar follow: tells what becomes of the message when it is known, None when this life has none.
+    """
+
+    follow: Callable[[], Coroutine[Any, Any, None]] | None = None
+
+    def __init__(
+        self, record: Callable[[], Session], change: Callable[[Mapping[str, Any], str, Mapping[str, Any]], None]
+    ) -> None:
+        self._record = record
+        self._change = change
+        self._following: Deferred[None] | None = None
+
+    def tell(self, outcome: str, reason: str = "") -> None:
+        """Record what became of it."""
+        facts = {"outcome": outcome, "reason": reason}
+        self._change({"options": {**self._record().options, "first_message": facts}}, "first_message", facts)
+
+    def told(self) -> Deferred[None] | None:
+        """Return a Deferred that fires when its fate is known, or None when there is no message on its way."""
+        if self._following is None:
+            return None
+        waiting: Deferred[None] = Deferred()
+        self._following.addCallback(lambda _none: None if waiting.called else waiting.callback(None))
+        return waiting
+
+    def ready(self) -> None:
+        """Follow it: the agent server answers."""
+        if self.follow is not None:
+            self._following = Deferred.fromCoroutine(self.follow())
+            self._following.addErrback(self._failed)
+
+    def adopted(self) -> None:
+        """Say that its fate is not known: the server that followed it has ended."""
+        if self._is_waiting:
+            self.tell("uncertain", "the server ended while it was on its way; its delivery says what became of it")
+
+    def ended(self) -> None:
+        """Say that the session ended before anybody could follow it."""
+        if self._following is None and self._is_waiting:
+            self.tell("undeliverable", "the session ended before its agent was ready")
+
+    @property
+    def _is_waiting(self) -> bool:
+        told: Mapping[str, str] = self._record().options.get("first_message") or {}
+        return told.get("outcome") == "waiting"
+
+    def _failed(self, failure: Failure) -> None:
+        """Say what became of a message that could not be delivered; a defect goes to the log."""
+        if failure.check(Refusal):
+            self.tell("undeliverable", str(failure.value))
+        else:
+            self.tell("uncertain", "the server failed while it was delivered; its log has the reason")
+            log.failure("The first message of session {session} failed", failure, session=self._record().id)
