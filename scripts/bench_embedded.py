@@ -226,9 +226,9 @@ def memory(program: list[str], height: int) -> dict[str, float]:
 
 QUICK = """
 import sys
-from agentproxy.embedded import session
+from agentproxy.embedded import quiet
 from agentproxy.embedded.__main__ import main
-session.QUIET, session.WORK_WINDOW = 0.1, 0.02
+quiet.QUIET, quiet.WORK_WINDOW = 0.1, 0.02
 sys.exit(main())
 """
 

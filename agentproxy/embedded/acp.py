@@ -23,7 +23,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from agentproxy.embedded.acp_talk import (
@@ -38,8 +37,8 @@ from agentproxy.embedded.acp_talk import (
 from agentproxy.embedded.acp_wire import BAD_PARAMS, NO_METHOD, CallError, Wire, WireError
 from agentproxy.embedded.conversation import Message, now
 from agentproxy.embedded.pipes import Pipes
-from agentproxy.embedded.session import TOLD_A_SECOND
-from agentproxy.embedded.talk import ERROR, EVENTS, EXITED, MESSAGE, SCREEN, STATUS, Listener, SendError, message_event
+from agentproxy.embedded.talk import EXITED, MESSAGE, SCREEN, SendError, message_event
+from agentproxy.embedded.telling import TOLD_A_SECOND, Teller
 
 PROTOCOL = 1
 HANDSHAKE = 60.0
@@ -70,7 +69,7 @@ class Page:
         return self.text.split("\n")
 
 
-class AcpSession:
+class AcpSession(Teller):
     """One agent behind the protocol: a :class:`agentproxy.embedded.talk.Talk`.
 
     ``permissions``: what the agent asks leave for now, by id; ``acp_id``: the agent's own id of the session.
@@ -80,19 +79,14 @@ class AcpSession:
 
     transport = "acp"
     own_events = (ASKED, PERMITTED)
-    _log = Logger()
+    prompt: bool = False
 
     def __init__(self, clock: Any, agent_type: str, width: int, height: int, failed: Callable[[str], None]) -> None:
-        self.agent_type = agent_type
+        super().__init__(agent_type)
         self.conversation = Transcript()
-        self.status = "running"
-        self.prompt = False
         self.on_ready: Callable[[], None] = lambda: None
         self.on_stable: Callable[[], None] = lambda: None
         self.terminal: Pipes | None = None
-        self.listeners: set[Listener] = set()
-        self.errors: list[dict[str, Any]] = []
-        self.exit: dict[str, Any] | None = None
         self.acp_id: str | None = None
         self.permissions: dict[str, Permission] = {}
         self._clock, self._size, self._failed = clock, (width, height), failed
@@ -339,27 +333,6 @@ class AcpSession:
             self.on_stable()
 
     # what others are told
-
-    def _set_status(self, status: str) -> None:
-        if status != self.status:
-            self.status = status
-            self.tell(STATUS, self.status_event())
-
-    def status_event(self) -> dict[str, Any]:
-        """Return the data of a ``status_change`` event."""
-        return {"status": self.status, "agent_type": self.agent_type, "prompt": self.prompt}
-
-    def tell(self, name: str, data: dict[str, Any]) -> None:
-        """Tell an event to who listens to it."""
-        for listener in list(self.listeners):
-            if name in getattr(listener, "names", (*EVENTS, *self.own_events)):
-                listener(name, data)
-
-    def warn(self, text: str) -> None:
-        """Tell an ``agent_error`` of the level warning; the last 100 are kept for later listeners."""
-        error = {"message": text, "level": "warning", "time": now()}
-        self.errors = [*self.errors, error][-100:]
-        self.tell(ERROR, error)
 
     def _tell_message(self, message: Message) -> None:
         self.tell(MESSAGE, message_event(message))

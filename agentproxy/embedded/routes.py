@@ -30,8 +30,8 @@ from typing import TYPE_CHECKING, Any
 
 from agentproxy.embedded.body import ProblemError, fault, message_wish, permission_wish, size_wish
 from agentproxy.embedded.openapi import as_yaml, document, downgraded, page
-from agentproxy.embedded.session import Session, rows_event
-from agentproxy.embedded.talk import ERROR, EVENTS, MESSAGE, ROWS, SCREEN, STATUS, message_event
+from agentproxy.embedded.session import Session
+from agentproxy.embedded.talk import ERROR, EVENTS, MESSAGE, ROWS, SCREEN, STATUS, message_event, rows_event
 from agentproxy.embedded.uploads import UploadError
 
 if TYPE_CHECKING:

@@ -29,7 +29,8 @@ from agentproxy.embedded.formats import FORMATS, canonical_type
 from agentproxy.embedded.http import Rules, Site
 from agentproxy.embedded.orphanage import adopt_orphans, reap_orphans
 from agentproxy.embedded.record import Recorder
-from agentproxy.embedded.session import SendError, Session
+from agentproxy.embedded.session import Session
+from agentproxy.embedded.talk import SendError
 from agentproxy.embedded.terminal import Terminal, family
 from agentproxy.embedded.uploads import Uploads
 

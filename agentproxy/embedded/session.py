@@ -1,65 +1,44 @@
 """An agent in a terminal: its screen and its conversation, and what others are told of them.
 
 Nothing polls. Output is drawn as it comes and looked at a moment later, at most forty times a second and less often when a look is
-dear; a timer tells when the screen has been quiet for two seconds. Then signs of work are looked for (a line that offers to
-interrupt, processor time of the agent's children), and without them the status is ``stable``.
+dear. When it is quiet (``quiet.py``), the status is ``stable``.
 """
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from twisted.logger import Logger
-
 from agentproxy.embedded.conversation import Conversation, Message, now
-from agentproxy.embedded.extraction import box_content, is_busy, is_ready, is_unfinished
+from agentproxy.embedded.extraction import box_content, is_ready
 from agentproxy.embedded.formats import FORMATS
 from agentproxy.embedded.keys import is_typed
+from agentproxy.embedded.quiet import Quiet
 from agentproxy.embedded.screen import Place, Screen
 from agentproxy.embedded.sending import Sender
 from agentproxy.embedded.talk import (
-    ERROR,
-    EVENTS,
     EXITED,
     KEYS,
     MESSAGE,
     ROWS,
     SCREEN,
-    STATUS,
-    Listener,
-    Page,
     SendError,
     message_event,
+    rows_event,
 )
+from agentproxy.embedded.telling import TOLD_A_SECOND, Teller
 from agentproxy.embedded.terminal import Terminal
-from agentproxy.embedded.work import processor_time, works
-
-__all__ = ["Listener", "SendError", "Session", "message_event"]
+from agentproxy.embedded.wiping import Wipes
 
 LOOK_EVERY = 0.025
 LOOK_SENDING = 0.005
 LOOK_SHARE = 10
 """The pause between two looks is at least this many times what a look took, so that a flood leaves time for readers."""
-TOLD_A_SECOND = 1_000_000
-"""Characters of messages that a reader is told in a second: a long message that grows is told less often."""
-QUIET = 2.0
-WORK_WINDOW = 0.5
-"""Seconds at the end of the quiet time in which processor time is measured."""
-BUSY_QUIET = 30.0
-"""Seconds after which a sign of work on a screen that no longer moves is not believed any more."""
-WORK_QUIET = 600.0
-"""Seconds after which processor time without any output is not believed any more."""
 STARTING = 30.0
 """Seconds within which an agent of a known type is expected to show its input line for the first time."""
 INTERRUPT_PAUSE = 0.5
-WIPE = re.compile(rb"\x1b(?:\[[23]J|c|\[\?(?:1049|47)[hl])")
-"""What takes all that stands on the screen away: before it is drawn, what the agent has said is written down."""
-MOST_WIPE = 7
-"""Bytes of the longest but its last, which may come in two reads."""
 KEYS_EVERY = 1.0
 """Seconds at least between two events that tell of keys."""
 MOST_HELD = 65536
@@ -67,40 +46,35 @@ MOST_HELD = 65536
 BUSY_TEXT = "failed to send message: message can only be sent when the agent is waiting for user input"
 
 
-class Session:
+class Session(Teller):
     """One agent in a terminal and everything that is known of it: a :class:`agentproxy.embedded.talk.Talk`.
 
     ``ready_once`` and ``on_ready``: the input box has been seen, and what is done then; ``on_stable`` and ``on_resize`` likewise;
     ``taps`` get the agent's bytes.
     """
 
-    _log = Logger()
     transport = "pty"
     own_events = (KEYS,)
 
     def __init__(self, clock: Any, agent_type: str, width: int, height: int, emulator: str = "auto") -> None:
-        self.agent_type = agent_type
+        super().__init__(agent_type)
         self.screen = Screen(width, height, emulator)
         self._conversation = Conversation(agent_type)
         self._terminal: Terminal | None = None
         self._sender: Sender | None = None
-        self.status = "running"
         self.ready_once = False
         self.on_ready: Callable[[], None] = lambda: None
         self.on_stable: Callable[[], None] = lambda: None
         self.on_resize: Callable[[], None] = lambda: None
         self.taps: set[Callable[[bytes], None]] = set()
-        self.listeners: set[Listener] = set()
-        self.errors: list[dict[str, Any]] = []
-        self.exit: dict[str, Any] | None = None
         self._clock = clock
         self._sending = False
         self._stale = False
         self._seen: tuple[int, int] = (0, 0)
         self._look_call: Any = None
-        self._quiet_call: Any = clock.callLater(QUIET - WORK_WINDOW, self._almost_quiet)
-        self._quiet_since = self._began = clock.seconds()
-        self._tail = b""
+        self._quiet = Quiet(clock, agent_type, self.screen, self._pid, self._became_quiet)
+        self._began = clock.seconds()
+        self._wipes = Wipes()
         self._pause = self._told_next = self._wipe_next = 0.0
         self._held_keys = b""
         self._keys_told = -KEYS_EVERY
@@ -118,12 +92,15 @@ class Session:
             self._clock, self.screen, terminal, FORMATS[kind].settle, lambda rows: box_content(rows, kind)
         )
 
+    def _pid(self) -> int | None:
+        return self._terminal.pid if self._terminal is not None and self._terminal.alive else None
+
     # what the agent draws
 
     def drawn(self, data: bytes) -> None:
         """Take bytes that the agent wrote."""
-        cut = self._wipe(data) if self._clock.seconds() >= self._wipe_next else None
-        self._tail = (self._tail + data[-MOST_WIPE:])[-MOST_WIPE:]
+        cut = self._wipes.find(data) if self._clock.seconds() >= self._wipe_next else None
+        self._wipes.passed(data)
         if cut is not None:
             self.screen.feed(data[:cut])
             self._before_wipe()
@@ -133,13 +110,6 @@ class Session:
         if self._look_call is None:
             wait = max(LOOK_SENDING if self._sending else LOOK_EVERY, self._pause)
             self._look_call = self._clock.callLater(wait, self._look)
-
-    def _wipe(self, data: bytes) -> int | None:
-        """Return where in *data* a wipe begins (0: in what came before), None when there is none."""
-        begun = len(self._tail)
-        found = (each for each in WIPE.finditer(self._tail + data) if each.end() > begun)
-        wipe = next(found, None)
-        return None if wipe is None else max(0, wipe.start() - begun)
 
     def _before_wipe(self) -> None:
         began = time.perf_counter()
@@ -166,8 +136,7 @@ class Session:
 
     def _changed(self, changes: dict[int, str]) -> None:
         self._stale = True
-        self._quiet_since = self._clock.seconds()
-        self._expect_quiet(QUIET - WORK_WINDOW, self._almost_quiet)
+        self._quiet.begin()
         self._set_status("running")
         if not self.ready_once and self.prompt:
             self.ready_once = True
@@ -191,53 +160,12 @@ class Session:
         if fresh := self._conversation.look(rows, cursor, lost):
             self.tell(MESSAGE, message_event(fresh))
 
-    # quiet, and signs of work
-
-    def _expect_quiet(self, seconds: float, then: Callable[..., None], *facts: Any) -> None:
-        if self._quiet_call is not None and self._quiet_call.active():
-            self._quiet_call.cancel()
-        self._quiet_call = self._clock.callLater(seconds, then, *facts)
-
-    def _almost_quiet(self) -> None:
-        used = self._used()
-        self._expect_quiet(WORK_WINDOW, self._quiet, used, self._clock.seconds())
-
-    def _quiet(self, used: tuple[float, float] | None, since: float) -> None:
-        self._quiet_call = None
-        if self._sending:
-            return
-        if self._works(used, since):
-            self._expect_quiet(QUIET - WORK_WINDOW, self._almost_quiet)
-            return
+    def _became_quiet(self) -> None:
         self._read_message()
         self._set_status("stable")
         self.on_stable()
 
-    def _works(self, used: tuple[float, float] | None, since: float) -> bool:
-        quiet = self._clock.seconds() - self._quiet_since
-        rows, kind = self.screen.rows, self.agent_type
-        if quiet < BUSY_QUIET and (is_busy(rows, kind) or is_unfinished(rows, kind)):
-            return True
-        now_used = self._used()
-        if used is None or now_used is None or quiet >= WORK_QUIET:
-            return False
-        return works(used, now_used, self._clock.seconds() - since)
-
-    def _used(self) -> tuple[float, float] | None:
-        terminal = self._terminal
-        return processor_time(terminal.pid) if terminal is not None and terminal.alive else None
-
     # what others are told
-
-    def wants(self, name: str) -> bool:
-        """Say whether anybody listens to events of this name."""
-        return any(name in getattr(listener, "names", EVENTS) for listener in self.listeners)
-
-    def tell(self, name: str, data: dict[str, Any]) -> None:
-        """Tell an event to who listens to it."""
-        for listener in list(self.listeners):
-            if name in getattr(listener, "names", (*EVENTS, *self.own_events)):
-                listener(name, data)
 
     @property
     def prompt(self) -> bool:
@@ -249,21 +177,6 @@ class Session:
         """All that was said, the agent's last message up to date."""
         self._read_message()
         return self._conversation
-
-    def _set_status(self, status: str) -> None:
-        if status != self.status:
-            self.status = status
-            self.tell(STATUS, self.status_event())
-
-    def status_event(self) -> dict[str, Any]:
-        """Return the data of a ``status_change`` event."""
-        return {"status": self.status, "agent_type": self.agent_type, "prompt": self.prompt}
-
-    def warn(self, text: str) -> None:
-        """Tell an ``agent_error`` of the level warning; the last 100 are kept for later listeners."""
-        error = {"message": text, "level": "warning", "time": now()}
-        self.errors = [*self.errors, error][-100:]
-        self.tell(ERROR, error)
 
     def restored(self, messages: list[Message]) -> None:
         """Take over the messages of an earlier life and tell them all."""
@@ -351,17 +264,17 @@ class Session:
         if self._sender is None:
             raise SendError("failed to send message: the agent has not started", "agent_gone")
         self._read_message()
-        self._sending = True
+        self._sending = self._quiet.suspended = True
         self._set_status("running")
         began = now()
         try:
             base = await self._sender.deliver(text, self.prompt)
             self._record(text, began, base)
         finally:
-            self._sending, self._stale = False, True
+            self._sending = self._quiet.suspended = False
+            self._stale = True
             if self.exit is None:
-                self._quiet_since = self._clock.seconds()
-                self._expect_quiet(QUIET - WORK_WINDOW, self._almost_quiet)
+                self._quiet.begin()
                 self._read_if_wanted()
                 self._release_keys()
 
@@ -392,26 +305,13 @@ class Session:
             self._sender.changed()
         self.stop()
         self._stale = True
-        self._sending = False
+        self._sending = self._quiet.suspended = False
         self._read_message()
         self.tell(EXITED, {**self.exit, "time": now()})
 
     def stop(self) -> None:
         """End all timers; twice does no harm."""
-        for call in (self._look_call, self._quiet_call):
-            if call is not None and call.active():
-                call.cancel()
-        self._look_call = self._quiet_call = None
-
-
-def rows_event(page: Page, changes: dict[int, str] | None = None) -> dict[str, Any]:
-    """Return the data of a ``rows`` event: the rows in *changes*, or all that have text, by their number from 0."""
-    whole = changes is None
-    rows = changes if changes is not None else {number: row for number, row in enumerate(page.rows) if row}
-    column, row = page.cursor
-    return {
-        "whole": whole,
-        "rows": {str(number): text for number, text in rows.items()},
-        "cursor": {"column": column, "row": row},
-        "size": {"width": page.width, "height": page.height},
-    }
+        self._quiet.stop()
+        if self._look_call is not None and self._look_call.active():
+            self._look_call.cancel()
+        self._look_call = None

@@ -118,3 +118,16 @@ class Talk(Protocol):
 def message_event(message: Message) -> dict[str, Any]:
     """Return the data of a ``message_update`` event."""
     return {"id": message.id, "role": message.role, "message": message.content, "time": message.time}
+
+
+def rows_event(page: Page, changes: dict[int, str] | None = None) -> dict[str, Any]:
+    """Return the data of a ``rows`` event: the rows in *changes*, or all that have text, by their number from 0."""
+    whole = changes is None
+    rows = changes if changes is not None else {number: row for number, row in enumerate(page.rows) if row}
+    column, row = page.cursor
+    return {
+        "whole": whole,
+        "rows": {str(number): text for number, text in rows.items()},
+        "cursor": {"column": column, "row": row},
+        "size": {"width": page.width, "height": page.height},
+    }

@@ -14,7 +14,8 @@ from twisted.internet.task import Clock
 from agentproxy.embedded.acp import FAREWELL, HANDSHAKE, TAKEN, AcpSession
 from agentproxy.embedded.acp_talk import MOST_REPLY
 from agentproxy.embedded.acp_wire import CallError, Wire, WireError
-from agentproxy.embedded.session import TOLD_A_SECOND, SendError
+from agentproxy.embedded.talk import SendError
+from agentproxy.embedded.telling import TOLD_A_SECOND
 
 OPTIONS = [
     {"optionId": "reject", "name": "Reject", "kind": "reject_once"},

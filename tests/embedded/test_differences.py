@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from twisted.internet.task import Clock
 
-from agentproxy.embedded.session import TOLD_A_SECOND, Session
+from agentproxy.embedded.session import Session
+from agentproxy.embedded.telling import TOLD_A_SECOND
 from tests.agent_servers import AgentServer, run_agent_server
 from tests.fakes import fake_command
 from tests.waiting import wait_for
