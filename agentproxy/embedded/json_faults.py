@@ -7,7 +7,6 @@ import re
 from typing import Any, NoReturn
 
 LITERALS = ("null", "true", "false")
-NUMBER = re.compile(r"-?(?:0|[1-9]\d*)")
 
 
 class JsonError(ValueError):

@@ -134,17 +134,6 @@ class Observer:
         """Return the latest revision of each message, by id."""
         return self._messages
 
-    def when_status(self, status: AgentStatus) -> Deferred[None]:
-        """Return a Deferred that fires when the agent server says *status*, at once if it does; cancel to forget it."""
-        return self.when(lambda: self.status is status)
-
-    def when_quiet(self, after: int = 0) -> Deferred[None]:
-        """Return a Deferred that fires when the agent is stable.
-
-        :param after: a value of ``quiet_turns``: wait for a time it turned quiet after that one.
-        """
-        return self.when(lambda: self.status is AgentStatus.STABLE and self.quiet_turns > after)
-
     def when(self, condition: Callable[[], bool]) -> Deferred[None]:
         """Return a Deferred that fires when *condition* is true, looked at after each event; cancel to forget it.
 

@@ -28,8 +28,6 @@ REPEATED = 2048
 """Bytes of the longest head that is kept to see whether the next one is the same."""
 LINGER = 5.0
 """Seconds that a client which is refused may go on sending before its connection is reset."""
-LINKS = b"/s/"
-"""Where share links begin."""
 
 
 @implementer(IHalfCloseableProtocol)
@@ -338,12 +336,12 @@ class FrontProtocol(Protocol):
         if not allowed(self._head, turn.cut):
             turn.cut()
 
-    def cut(self, session_id: str | None) -> None:
-        """End what runs for this session, or whatever runs when None."""
+    def cut(self, session_id: str) -> None:
+        """End what runs for a session."""
         turn = self._turn
-        if turn is None or (session_id is not None and turn.session_id != session_id):
+        if turn is None or turn.session_id != session_id:
             return
-        if session_id is not None and isinstance(turn, Exchange):
+        if isinstance(turn, Exchange):
             turn.session_ended()
         else:
             turn.cut()

@@ -129,11 +129,6 @@ class FrontFactory(Factory):
         for connection in list(self.connections):
             connection.cut(session_id)
 
-    def cut_all(self) -> None:
-        """End every request and stream."""
-        for connection in list(self.connections):
-            connection.cut(None)
-
     def stop(self) -> None:
         """Close every connection, to clients and to agent servers."""
         for connection in list(self.connections):

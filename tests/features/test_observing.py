@@ -129,14 +129,18 @@ def test_waits_fire_are_forgotten_and_fail_at_the_end(clock: Clock) -> None:
     """A wait ends by what it waits for, by its caller, or with the session."""
     driver, _sink, observer = observed(clock)
     driver.say(RUNNING)
-    quiet, forgotten = observer.when_quiet(), observer.when_quiet()
+
+    def is_stable() -> bool:
+        return observer.status is AgentStatus.STABLE
+
+    quiet, forgotten = observer.when(is_stable), observer.when(is_stable)
     results: list[object] = []
     forgotten.addErrback(lambda failure: results.append(failure.type))
     forgotten.cancel()
     quiet.addCallback(results.append)
     driver.say(STABLE)
     assert results == [CancelledError, None]
-    later: Deferred[None] = observer.when_quiet(after=observer.quiet_turns)
+    later: Deferred[None] = observer.when(lambda: observer.quiet_turns > 1)
     observer.close()
     later.addErrback(lambda failure: results.append(failure.value))
     assert isinstance(results[-1], Refusal)
