@@ -9,16 +9,11 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_twisted
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from twisted.internet import reactor as _reactor
 from twisted.internet.endpoints import (
     TCP4ClientEndpoint,
@@ -30,33 +25,13 @@ from twisted.internet.protocol import Factory
 from twisted.internet.ssl import CertificateOptions
 
 from agentproxy.gateway.listening import endpoint_of
+from tests.certificates import certificate
 from tests.gateway.test_pressure import ASK, MIB, SWITCH, held, standstill
 from tests.gateway.test_relay import ID, OK, Ear, World, get, saying
 from tests.gateway.test_relay import world as world
 from tests.wire import Client
 
 reactor: Any = _reactor
-
-
-def certificate(directory: Path) -> tuple[Path, Path]:
-    """Write a key and a certificate for localhost; return their paths."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .sign(key, hashes.SHA256())
-    )
-    form = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    (directory / "key").write_bytes(key.private_bytes(serialization.Encoding.PEM, *form))
-    (directory / "cert").write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    return directory / "key", directory / "cert"
 
 
 async def listening(world: World, endpoint: str, connect: Callable[[Any], Any]) -> tuple[Any, Ear]:

@@ -10,18 +10,17 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
-from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from cryptography.x509.oid import NameOID
+
+from tests.certificates import certificate
 
 
 def text(data: bytes) -> str:
@@ -79,7 +78,7 @@ class PushService:
 @contextmanager
 def push_service(directory: Path) -> Iterator[PushService]:
     """Run a push service on loopback."""
-    key, certificate = _certificate(directory)
+    key, cert = certificate(directory)
 
     class Taking(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -95,9 +94,9 @@ def push_service(directory: Path) -> Iterator[PushService]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Taking)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
+    context.load_cert_chain(cert, key)
     server.socket = context.wrap_socket(server.socket, server_side=True)
-    service = PushService(f"https://localhost:{server.server_port}", certificate)
+    service = PushService(f"https://localhost:{server.server_port}", cert)
     thread = Thread(target=server.serve_forever)
     thread.start()
     try:
@@ -106,25 +105,3 @@ def push_service(directory: Path) -> Iterator[PushService]:
         server.shutdown()
         thread.join()
         server.server_close()
-
-
-def _certificate(directory: Path) -> tuple[Path, Path]:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    form = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    (directory / "push.key").write_bytes(key.private_bytes(serialization.Encoding.PEM, *form))
-    (directory / "push.cert").write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    return directory / "push.key", directory / "push.cert"

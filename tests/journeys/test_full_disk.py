@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 
 from tests.daemon import Daemon
+from tests.disks import small_disk
+from tests.journeys.talking import said, talk
 from tests.waiting import wait_for
 from tests.wire import Reply
 
@@ -21,13 +23,8 @@ from tests.wire import Reply
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """The data directory of the server, a disk of its own with some megabytes."""
-    place = tmp_path / "data"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=6m,mode=700", "tmpfs", str(place)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("a disk can be mounted only by root")
-    yield place
-    subprocess.run(["umount", "-l", str(place)], check=True)
+    with small_disk(tmp_path / "data", 6) as place:
+        yield place
 
 
 @pytest.fixture
@@ -61,21 +58,6 @@ def change(daemon: Daemon, session_id: str) -> Reply:
 def trouble(daemon: Daemon) -> Any:
     """Return what the server says of its store."""
     return daemon.client.get("/health/ready").json()["checks"]["store"]
-
-
-def talk(daemon: Daemon, session_id: str, text: str) -> None:
-    """Say something to the agent and wait for its answer on its own stream."""
-    with daemon.client.events(f"/{session_id}/events") as events:
-        events.until_stable()
-        said = daemon.client.post_json(f"/{session_id}/message", {"content": text, "type": "user"})
-        assert said.status == 200, said.body
-        events.until_message(f"You said: {text}")
-
-
-def said(daemon: Daemon, session_id: str) -> list[str]:
-    """Return what the user said in a session, as the server has kept it."""
-    rows = daemon.client.get(f"/sessions/{session_id}/messages?limit=1000").json()["messages"]
-    return [row["content"].strip() for row in rows if row["role"] == "user"]
 
 
 def test_a_full_disk(daemon: Daemon, disk: Path) -> None:

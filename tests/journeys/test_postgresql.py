@@ -12,6 +12,7 @@ import pytest
 
 from tests.agent_servers import clean_environment
 from tests.daemon import Daemon
+from tests.journeys.talking import said, talk
 from tests.store import postgresql
 from tests.waiting import wait_for
 
@@ -30,21 +31,6 @@ def settings(place: str) -> Iterator[dict[str, str]]:
     """What a server is told to keep everything in an empty database there."""
     with postgresql.database(place) as url:
         yield {"AGENTPROXY_STORE_URL": url}
-
-
-def talk(daemon: Daemon, session_id: str, text: str) -> None:
-    """Say something to the agent and wait for its answer on its own stream."""
-    with daemon.client.events(f"/{session_id}/events") as events:
-        events.until_stable()
-        said = daemon.client.post_json(f"/{session_id}/message", {"content": text, "type": "user"})
-        assert said.status == 200, said.body
-        events.until_message(f"You said: {text}")
-
-
-def said(daemon: Daemon, session_id: str) -> list[str]:
-    """Return what the user said in a session, as the server has kept it."""
-    rows = daemon.client.get(f"/sessions/{session_id}/messages?limit=1000").json()["messages"]
-    return [row["content"].strip() for row in rows if row["role"] == "user"]
 
 
 def test_sessions_outlive_a_crash(settings: dict[str, str], tmp_path: Path) -> None:

@@ -29,6 +29,14 @@ async def left(kit: Kit) -> Inherited:
     return Inherited(one.pid, one.start_ticks, one.port)
 
 
+async def left_ready(tmp_path: Path, **plan: Any) -> tuple[Kit, Inherited]:
+    """Start one, let it go when it is ready, and return it with what the next server finds."""
+    kit = Kit(tmp_path, Script(ANSWERING), **plan)
+    kit.supervisor.start()
+    await kit.notes.is_ready
+    return kit, await left(kit)
+
+
 def heir(tmp_path: Path, before: Kit, **plan: Any) -> Kit:
     """Return the next server's supervisor for what *before* began."""
     return Kit(tmp_path, before.plan.agent_server, marker=before.plan.marker, **plan)
@@ -74,10 +82,7 @@ async def test_a_start_that_was_let_go_is_finished(tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_the_end_of_an_adopted_one_is_seen(tmp_path: Path) -> None:
     """An adopted agent server that is killed is told as exited."""
-    first = Kit(tmp_path, Script(ANSWERING))
-    first.supervisor.start()
-    await first.notes.is_ready
-    found = await left(first)
+    first, found = await left_ready(tmp_path)
     second = heir(tmp_path, first)
     second.supervisor.adopt(found, was_ready=True)
     os.kill(found.pid, signal.SIGKILL)
@@ -88,12 +93,9 @@ async def test_the_end_of_an_adopted_one_is_seen(tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_the_wall_time_goes_on(tmp_path: Path) -> None:
     """The limit counts from the first server's start."""
-    first = Kit(tmp_path, Script(ANSWERING), wall_seconds=1000)
-    first.supervisor.start()
-    await first.notes.is_ready
-    found = replace(await left(first), age=1000)
+    first, found = await left_ready(tmp_path, wall_seconds=1000)
     second = heir(tmp_path, first, wall_seconds=1000)
-    second.supervisor.adopt(found, was_ready=True)
+    second.supervisor.adopt(replace(found, age=1000), was_ready=True)
     assert (await second.supervisor.when_ended()).reason is EndReason.EXPIRED
     second.assert_nothing_left()
 
@@ -101,10 +103,7 @@ async def test_the_wall_time_goes_on(tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_another_process_at_the_number_is_not_adopted(tmp_path: Path) -> None:
     """A start time that differs is refused, nothing is leased, and the process lives."""
-    first = Kit(tmp_path, Script(ANSWERING))
-    first.supervisor.start()
-    await first.notes.is_ready
-    found = await left(first)
+    first, found = await left_ready(tmp_path)
     second = heir(tmp_path, first)
     with pytest.raises(ProcessLookupError):
         second.supervisor.adopt(replace(found, start_ticks=found.start_ticks + 1), was_ready=True)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sqlite3
-import subprocess
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -17,6 +15,7 @@ from twisted.internet.task import deferLater
 
 from agentproxy.errors import STORE_UNAVAILABLE, Refusal
 from agentproxy.store import Store, StoreError, copying, engines
+from tests import disks
 from tests.store.making import a_session, a_store, an_event
 
 
@@ -32,13 +31,8 @@ async def recovered(store: Store) -> None:
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of one megabyte."""
-    place = tmp_path / "small"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m,mode=700", "tmpfs", str(place)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("a small disk can be mounted only by root")
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
+    with disks.small_disk(tmp_path / "small", 1) as place:
+        yield place
 
 
 def fill(path: Path) -> None:
