@@ -14,7 +14,6 @@ import contextlib
 import http.client
 import json
 import os
-import re
 import shutil
 import signal
 import socket
@@ -30,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from measured_daemon import MeasuredDaemon
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 FLAGS = ["--type=custom", "--term-width=80", "--term-height=100"]
@@ -128,53 +128,6 @@ def starts(ways: dict[str, Callable[[list[str], Path], int]], rounds: int) -> No
             time.sleep(1)
 
 
-class Daemon:
-    """A daemon with its own data, on a port of its own."""
-
-    def __init__(self, directory: Path, kind: str, path: str) -> None:
-        self._log = directory / "daemon.log"
-        settings = {
-            "data_dir": str(directory / "data"), "port": 0, "agent_server": kind, "agents": AGENT, "default_agent": "bench",
-        }  # fmt: skip
-        (directory / "agentproxy.json").write_text(json.dumps(settings))
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("AGENTAPI_", "AGENTPROXY_"))}
-        with self._log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "agentproxy", "-c", str(directory / "agentproxy.json")],
-                cwd=directory, env={**kept, "PATH": path}, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-            )  # fmt: skip
-        self.port = self._listening()
-
-    def _listening(self) -> int:
-        give_up = time.monotonic() + 60
-        while time.monotonic() < give_up and self.process.poll() is None:
-            if found := re.search(r"listens at .*port=(\d+)", self._log.read_text()):
-                return int(found[1])
-            time.sleep(0.02)
-        raise SystemExit(f"the daemon did not start:\n{self._log.read_text()}")
-
-    def start(self, _number: int = 0) -> int:
-        """Start a session, wait until it is stable, and return the status of the answer."""
-        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=300)) as connection:
-            connection.request("POST", "/start?wait=stable", "{}")
-            answer = connection.getresponse()
-            answer.read()
-            return answer.status
-
-    def cpu(self) -> tuple[float, float]:
-        """Return the processor seconds of the daemon and of everything below it so far."""
-        own = psutil.Process(self.process.pid)
-        return _cpu(own), sum(_cpu(process) for process in own.children(recursive=True))
-
-    def stop(self) -> None:
-        """End it and all its sessions."""
-        self.process.send_signal(signal.SIGTERM)
-        try:
-            self.process.wait(90)
-        finally:
-            self.process.kill()
-
-
 def _cpu(process: psutil.Process) -> float:
     try:
         spent = process.cpu_times()
@@ -183,24 +136,34 @@ def _cpu(process: psutil.Process) -> float:
     return float(spent.user + spent.system)
 
 
+def cpu(daemon: MeasuredDaemon) -> tuple[float, float]:
+    """Return the processor seconds of a daemon and of everything below it so far."""
+    own, below = daemon.processes()
+    return _cpu(own), sum(_cpu(process) for process in below)
+
+
 def at_once(kind: str, path: str, count: int, seconds: float) -> None:
     """Start many sessions through a daemon, then leave them alone."""
     with tempfile.TemporaryDirectory(prefix="bench-fork-") as directory:
-        daemon = Daemon(Path(directory), kind, path)
+        daemon = MeasuredDaemon(Path(directory), kind, {"agents": AGENT, "default_agent": "bench"}, path)
+
+        def start(_number: int = 0) -> int:
+            return daemon.ask("POST", "/start?wait=stable", {})[0]
+
         try:
-            daemon.start()
+            start()
             with ThreadPoolExecutor(count) as pool:
                 begin = time.perf_counter()
-                statuses = list(pool.map(daemon.start, range(count)))
+                statuses = list(pool.map(start, range(count)))
                 taken = time.perf_counter() - begin
             failures = sum(status != 200 for status in statuses)
-            spent = daemon.cpu()
+            spent = cpu(daemon)
             print(f"{kind:24} {count} starts at once: all stable after {taken:.1f} s, {failures} failures; processor time so far:"
                   f" daemon {spent[0]:.1f} s, sessions {spent[1]:.1f} s")  # fmt: skip
             time.sleep(IDLE)
-            before = daemon.cpu()
+            before = cpu(daemon)
             time.sleep(seconds)
-            own, below = (after - start for after, start in zip(daemon.cpu(), before, strict=True))
+            own, below = (after - start for after, start in zip(cpu(daemon), before, strict=True))
             print(f"{kind:24} {count + 1} idle sessions: {below / seconds * 1000:.1f} ms of processor time per second,"
                   f" and the daemon {own / seconds * 1000:.1f} ms")  # fmt: skip
         finally:

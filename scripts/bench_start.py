@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import json
 import os
-import re
 import shutil
 import signal
 import socket
@@ -29,59 +27,23 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from measured_daemon import MeasuredDaemon
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 KINDS = ("embedded", "agentapi")
 DOOR = "X-Agentproxy-Door"
 
 
-class Daemon:
-    """A daemon with its own data, on a port of its own."""
+def daemon_of(directory: Path, kind: str, agentapi: str | None) -> MeasuredDaemon:
+    """Return a daemon that runs the demo agent in one kind of agent server."""
+    path = os.pathsep.join(filter(None, [os.path.dirname(agentapi or ""), os.environ["PATH"]]))
+    return MeasuredDaemon(directory, kind, {"default_agent": "demo"}, path)
 
-    def __init__(self, directory: Path, kind: str, agentapi: str | None) -> None:
-        self.kind, self.directory = kind, directory
-        self._log = directory / "daemon.log"
-        wanted = {
-            "AGENTPROXY_DATA_DIR": str(directory / "data"),
-            "AGENTPROXY_AGENT_SERVER": kind,
-            "AGENTPROXY_DEFAULT_AGENT": "demo",
-            "PATH": os.pathsep.join(filter(None, [os.path.dirname(agentapi or ""), os.environ["PATH"]])),
-        }
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("AGENTAPI_", "AGENTPROXY_"))}
-        with self._log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "agentproxy", "--port", "0"],
-                cwd=directory, env={**kept, **wanted}, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-            )  # fmt: skip
-        self.port = self._listening()
 
-    def _listening(self) -> int:
-        give_up = time.monotonic() + 60
-        while time.monotonic() < give_up and self.process.poll() is None:
-            if found := re.search(r"listens at .*port=(\d+)", self._log.read_text()):
-                return int(found[1])
-            time.sleep(0.02)
-        raise SystemExit(f"the daemon did not start:\n{self._log.read_text()}")
-
-    def ask(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
-        """Send one request and return status and JSON."""
-        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=300)) as connection:
-            connection.request(method, path, None if body is None else json.dumps(body))
-            answer = connection.getresponse()
-            return answer.status, json.loads(answer.read())
-
-    def memory(self) -> tuple[float, float]:
-        """Return the proportional memory of the daemon and of everything below it, in MiB."""
-        own = psutil.Process(self.process.pid)
-        return _pss([own]), _pss(own.children(recursive=True))
-
-    def stop(self) -> None:
-        """End it and all its sessions."""
-        self.process.send_signal(signal.SIGTERM)
-        try:
-            self.process.wait(60)
-        finally:
-            self.process.kill()
+def memory(daemon: MeasuredDaemon) -> tuple[float, float]:
+    """Return the proportional memory of a daemon and of everything below it, in MiB."""
+    own, below = daemon.processes()
+    return _pss([own]), _pss(below)
 
 
 def _pss(processes: list[psutil.Process]) -> float:
@@ -141,7 +103,7 @@ def _free_port() -> int:
         return port
 
 
-def _spawned(daemon: Daemon, session_id: str) -> tuple[list[str], dict[str, str]]:
+def _spawned(daemon: MeasuredDaemon, session_id: str) -> tuple[list[str], dict[str, str]]:
     """Return argv and environment of a session's agent server, read from the running process."""
     for process in psutil.Process(daemon.process.pid).children(recursive=True):
         with contextlib.suppress(psutil.Error):
@@ -153,7 +115,7 @@ def _spawned(daemon: Daemon, session_id: str) -> tuple[list[str], dict[str, str]
     raise SystemExit("the agent server of the session is not in the process table with its own argv")
 
 
-def _command(daemon: Daemon, session_id: str) -> tuple[list[str], dict[str, str]]:
+def _command(daemon: MeasuredDaemon, session_id: str) -> tuple[list[str], dict[str, str]]:
     """Return what starts the same agent server by hand; a forked one has no argv of its own, so it is made."""
     try:
         return _spawned(daemon, session_id)
@@ -164,7 +126,7 @@ def _command(daemon: Daemon, session_id: str) -> tuple[list[str], dict[str, str]
         return [sys.executable, "-m", "agentproxy.embedded", "server", *flags, *files, "--", *agent], dict(os.environ)
 
 
-def compare(daemon: Daemon, rounds: int) -> None:
+def compare(daemon: MeasuredDaemon, rounds: int) -> None:
     """Start by POST /start and by hand, in turns."""
     _status, first = daemon.ask("POST", "/start", {})
     argv, environment = _command(daemon, first["session_id"])
@@ -188,7 +150,7 @@ def compare(daemon: Daemon, rounds: int) -> None:
 
 
 @contextlib.contextmanager
-def _peak(daemon: Daemon) -> Iterator[list[float]]:
+def _peak(daemon: MeasuredDaemon) -> Iterator[list[float]]:
     """Note the highest memory of the daemon itself meanwhile, in MiB of resident memory."""
     peak, over = [0.0], threading.Event()
 
@@ -206,9 +168,9 @@ def _peak(daemon: Daemon) -> Iterator[list[float]]:
         watching.join()
 
 
-def at_once(daemon: Daemon, count: int) -> None:
+def at_once(daemon: MeasuredDaemon, count: int) -> None:
     """Start many sessions at the same time."""
-    before = daemon.memory()
+    before = memory(daemon)
 
     def start(_number: int) -> tuple[float, int, Any]:
         begin = time.perf_counter()
@@ -220,7 +182,7 @@ def at_once(daemon: Daemon, count: int) -> None:
         answers = list(pool.map(start, range(count)))
         taken = time.perf_counter() - begin
     failures = [body for _time, status, body in answers if status != 200]
-    after = daemon.memory()
+    after = memory(daemon)
     times = sorted(each for each, _status, _body in answers)
     each = (after[1] - before[1]) / max(1, count - len(failures))
     print(
@@ -251,7 +213,7 @@ def main() -> None:
             print("agentapi: not on PATH, left out")
             continue
         with tempfile.TemporaryDirectory(prefix="bench-start-") as name:
-            daemon = Daemon(Path(name), kind, agentapi)
+            daemon = daemon_of(Path(name), kind, agentapi)
             try:
                 compare(daemon, rounds)
                 at_once(daemon, count)
