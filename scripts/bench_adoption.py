@@ -13,7 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from chaos import Server
+from mortal_server import Server
 
 
 def ready(server: Server) -> int:
