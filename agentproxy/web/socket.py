@@ -5,24 +5,16 @@ autobahn is imported at the first connection, because that takes a tenth of a se
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, cast
+from collections.abc import Callable
+from typing import Any
 
-from twisted.internet.interfaces import IPushProducer
 from twisted.web.http import Request
-from zope.interface import implementer
 
 from agentproxy.errors import FORBIDDEN, INVALID_REQUEST, Refusal
 from agentproxy.features.streaming import Feed
 from agentproxy.model.cors import CorsRules
 from agentproxy.model.event import Event
 from agentproxy.web import wire
-
-PING_EVERY = 15.0
-PONG_WITHIN = 30.0
-MOST_FROM_CLIENT = 64 * 1024
-OVER = 4000
-"""The close code when nothing more comes: the library sends none of the registered ones but 1000."""
 
 
 def is_wanted(request: Request) -> bool:
@@ -45,61 +37,6 @@ def check(request: Request, cors: CorsRules) -> None:
 
 def take_over(request: Request, encode: Callable[[Event], bytes], open_feed: Callable[[Any], Feed]) -> None:
     """Turn the connection of *request* into a WebSocket; when it is open, *open_feed* gets the sink to write to."""
-    from autobahn.twisted.resource import WebSocketResource
-    from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
+    from agentproxy.web import socket_reader
 
-    @implementer(IPushProducer)
-    class Socket(WebSocketServerProtocol):
-        """One reader; the sink of its feed."""
-
-        feed: Feed | None = None
-
-        def onOpen(self) -> None:
-            """Begin to read."""
-            self.feed = open_feed(self)
-            self.registerProducer(self, True)
-
-        def onMessage(self, payload: bytes, isBinary: bool) -> None:
-            """Ignore what the client says."""
-
-        def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:  # noqa: ARG002
-            """Read no more."""
-            if self.feed is not None:
-                self.feed.close()
-
-        def events(self, events: Sequence[Event]) -> None:
-            """Send them."""
-            for event in events:
-                cast(Any, self).sendMessage(encode(event), False)
-
-        def caught_up(self) -> None:
-            """Nothing to send."""
-
-        def idle(self) -> None:
-            """The pings of the protocol keep the connection alive."""
-
-        def over(self, why: str) -> None:
-            """Say why nothing more comes."""
-            self.sendClose(OVER, why)
-
-        def pauseProducing(self) -> None:
-            """The client reads slowly."""
-            if self.feed is not None:
-                self.feed.pause()
-
-        def resumeProducing(self) -> None:
-            """The client has caught up."""
-            if self.feed is not None:
-                self.feed.resume()
-
-        def stopProducing(self) -> None:
-            """The client is gone."""
-            if self.feed is not None:
-                self.feed.close()
-
-    factory: Any = cast(Any, WebSocketServerFactory)()
-    factory.protocol = Socket
-    factory.setProtocolOptions(
-        autoPingInterval=PING_EVERY, autoPingTimeout=PONG_WITHIN, maxMessagePayloadSize=MOST_FROM_CLIENT
-    )
-    cast(Any, WebSocketResource)(factory).render(request)
+    socket_reader.take_over(request, encode, open_feed)
