@@ -9,13 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
-from twisted.internet.defer import Deferred
-from twisted.internet.defer import TimeoutError as DeadlineError
 from twisted.internet.interfaces import IReactorTime
 
 from agentproxy.errors import (
@@ -26,10 +24,11 @@ from agentproxy.errors import (
     TOO_MANY_REQUESTS,
     Refusal,
 )
+from agentproxy.features.delivery_waits import DeliveryWaits
 from agentproxy.features.detached import detached
 from agentproxy.features.messaging import clean
 from agentproxy.features.queueing import MessageQueue
-from agentproxy.model.delivery import FAILED, WAITING, At, Delivery, DeliveryState, moved
+from agentproxy.model.delivery import At, Delivery, DeliveryState, moved
 from agentproxy.model.event import NewEvent
 from agentproxy.model.message import Message
 from agentproxy.model.principal import Principal
@@ -86,9 +85,9 @@ class Deliveries:
     """Every delivery of this server (``queueing.Ledger``)."""
 
     def __init__(self, store: Store, permits: Permitting, clock: IReactorTime) -> None:
-        self._store, self._permits, self._clock = store, permits, clock
+        self._store, self._permits = store, permits
         self._queues: dict[str, MessageQueue] = {}
-        self._waits: dict[str, list[tuple[Callable[[Delivery], bool], Deferred[Delivery]]]] = {}
+        self._waits = DeliveryWaits(self._read, clock)
 
     # -- queues
 
@@ -120,12 +119,7 @@ class Deliveries:
 
     def settled(self, delivery: Delivery) -> None:
         """Tell those who wait."""
-        waits = self._waits.get(delivery.id, [])
-        for one in [one for one in waits if one[0](delivery)]:
-            waits.remove(one)
-            one[1].callback(delivery)
-        if not waits:
-            self._waits.pop(delivery.id, None)
+        self._waits.settled(delivery)
 
     # -- sending
 
@@ -191,37 +185,13 @@ class Deliveries:
 
     async def wait(self, delivery: Delivery, until: str, seconds: float) -> Delivery:
         """Wait until a delivery is ``delivered`` or ``answered``, or has failed; return it as it is then, or after *seconds*."""
-        enough = _enough(until)
-        if enough(delivery) or delivery.session_id not in self._queues:
+        if delivery.session_id not in self._queues:
             return delivery
-        waiting: Deferred[Delivery] = Deferred()
-        entry = (enough, waiting)
-        self._waits.setdefault(delivery.id, []).append(entry)
-        try:
-            return await waiting.addTimeout(seconds, self._clock)
-        except DeadlineError:
-            return await self._read(delivery.id)
-        finally:
-            self._forget(delivery.id, entry)
-
-    def _forget(self, delivery_id: str, entry: tuple[Callable[[Delivery], bool], Deferred[Delivery]]) -> None:
-        """Tell somebody nothing more who does not wait any longer."""
-        waits = self._waits.get(delivery_id, [])
-        if entry in waits:
-            waits.remove(entry)
-        if not waits:
-            self._waits.pop(delivery_id, None)
+        return await self._waits.wait(delivery, until, seconds)
 
     def woken(self, session_id: str) -> None:
         """Answer everybody who waits for a delivery of a session that has ended, with the delivery as it is."""
-        for delivery_id in list(self._waits):
-            Deferred.fromCoroutine(self._wake(delivery_id, session_id)).addErrback(lambda _failure: None)
-
-    async def _wake(self, delivery_id: str, session_id: str) -> None:
-        one = await self._read(delivery_id)
-        if one.session_id == session_id:
-            for _until, waiting in self._waits.pop(delivery_id, []):
-                waiting.callback(one)
+        self._waits.session_ended(session_id)
 
     # -- looking
 
@@ -379,10 +349,3 @@ class Deliveries:
 def _settled(one: Delivery, what: str) -> Refusal:
     facts = {"delivery_id": one.id, "state": one.state.value}
     return Refusal(DELIVERY_SETTLED, f"it is {one.state.value} and cannot be {what}", one.session_id, facts=facts)
-
-
-def _enough(until: str) -> Callable[[Delivery], bool]:
-    """Return what says that nobody has to wait longer."""
-    if until == "answered":
-        return lambda one: one.state is DeliveryState.ANSWERED or one.state in FAILED
-    return lambda one: one.state not in WAITING
