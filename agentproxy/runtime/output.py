@@ -1,4 +1,4 @@
-"""What an agent server printed: a log file with a bounded size, its last lines, and following it.
+"""What an agent server printed: a log file with a bounded size, its last lines, and what comes behind them.
 
 The writer holds the file by descriptor with ``O_APPEND``, so the file is rotated by copying and truncating; what is
 written between the two steps is lost.
@@ -9,11 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Callable
 from pathlib import Path
-
-from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import LoopingCall
 
 from agentproxy.runtime.plain_files import open_plain
 
@@ -93,21 +89,6 @@ class OutputLog:
         except OSError:
             return b"", 0
         return data, offset + len(data)
-
-    def follow(self, clock: IReactorTime, take: Callable[[bytes], None], interval: float = 0.25) -> Callable[[], None]:
-        """Give everything that is printed from now on to ``take``; return what stops that, twice without harm."""
-        offset = self.size
-
-        def look() -> None:
-            nonlocal offset
-            data, offset = self.read_after(offset)
-            if data:
-                take(data)
-
-        loop = LoopingCall(look)
-        loop.clock = clock
-        loop.start(interval, now=False).addErrback(lambda _failure: None)
-        return lambda: loop.stop() if loop.running else None
 
 
 def last_rows(data: bytes, count: int | None) -> bytes:

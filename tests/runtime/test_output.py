@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from twisted.internet.task import Clock
-
 from agentproxy.runtime.output import OutputLog
 
 
@@ -28,15 +26,12 @@ def test_a_log_does_not_grow_without_end(tmp_path: Path) -> None:
     assert log.last_lines() == ("first", "more")
 
 
-def test_following_gives_what_is_new(tmp_path: Path) -> None:
-    """A follower gets what is printed after it came, until it stops."""
-    clock, taken = Clock(), []
+def test_reading_on_gives_what_is_new(tmp_path: Path) -> None:
+    """A reader gets what is printed behind the place that it has reached, and begins again when the log was emptied."""
     log = OutputLog(tmp_path / "log")
     log.path.write_bytes(b"old")
-    stop = log.follow(clock, taken.append)
+    end, offset = log.end(100)
     log.path.write_bytes(b"old new")
-    clock.advance(0.25)
-    stop()
-    stop()
-    assert taken == [b" new"]
-    assert clock.getDelayedCalls() == []
+    assert (end, log.read_after(offset)) == (b"old", (b" new", 7))
+    log.path.write_bytes(b"newer")
+    assert log.read_after(7) == (b"newer", 5)
