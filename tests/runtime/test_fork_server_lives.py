@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -18,7 +16,7 @@ from agentproxy.runtime.agent_servers import EmbeddedServer, Serving, resolve
 from agentproxy.runtime.launching import Launch, Launcher
 from agentproxy.runtime.supervisor import Supervisor
 from tests.runtime.forking import DOOR, Forks
-from tests.runtime.test_supervisor import Kit, Prepares
+from tests.runtime.test_supervisor import Kit, Prepares, end_from_outside
 
 DEAF = "import signal, time\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nprint('deaf', flush=True)\ntime.sleep(600)"
 
@@ -96,12 +94,7 @@ async def test_it_listens_on_a_socket(forks: Forks, tmp_path: Path) -> None:
 async def test_a_killed_one_is_told_with_its_signal(forks: Forks, tmp_path: Path) -> None:
     """Killed from outside, its session has exited, its agent is ended, and the fork server goes on."""
     kit = _kit(tmp_path, forks.launcher)
-    kit.supervisor.start()
-    await kit.notes.is_ready
-    os.kill(kit.notes.incarnations[1].pid, signal.SIGKILL)
-    ending = await kit.supervisor.when_ended()
-    assert (ending.reason, ending.exit) == (EndReason.EXITED, ExitStatus(signal="SIGKILL"))
-    kit.assert_nothing_left()
+    await end_from_outside(kit)
 
 
 @pytest_twisted.ensureDeferred

@@ -170,16 +170,21 @@ async def test_one_that_dies_while_it_starts_says_why(tmp_path: Path) -> None:
     kit.assert_nothing_left()
 
 
-@pytest_twisted.ensureDeferred
-async def test_one_that_ends_while_ready_has_exited(tmp_path: Path) -> None:
-    """An agent server that is killed from outside is told as exited, with the signal."""
-    kit = Kit(tmp_path, Script(ANSWERING))
+async def end_from_outside(kit: Kit) -> None:
+    """Start one, kill its agent server, and check what is told and left."""
     kit.supervisor.start()
     await kit.notes.is_ready
     os.kill(kit.notes.incarnations[1].pid, signal.SIGKILL)
     ending = await kit.supervisor.when_ended()
     assert (ending.reason, ending.exit) == (EndReason.EXITED, ExitStatus(signal="SIGKILL"))
     kit.assert_nothing_left()
+
+
+@pytest_twisted.ensureDeferred
+async def test_one_that_ends_while_ready_has_exited(tmp_path: Path) -> None:
+    """An agent server that is killed from outside is told as exited, with the signal."""
+    kit = Kit(tmp_path, Script(ANSWERING))
+    await end_from_outside(kit)
 
 
 @pytest_twisted.ensureDeferred
