@@ -69,7 +69,7 @@ class Chaos:
 
     def round(self, number: int) -> None:
         """Have a server die at some step of one message to each session, then let the next one go on."""
-        self.daemon.stop_at_once()
+        self.daemon.crash()
         try:
             self.daemon = self.serve(self.chance.randint(1, STEPS_OF_ONE * len(self.logs)))
         except (AssertionError, TimeoutError):
@@ -133,7 +133,7 @@ class Chaos:
 
     def finish(self, seconds: float) -> None:
         """Let a server that does not die finish everything."""
-        self.daemon.stop_at_once()
+        self.daemon.crash()
         self.daemon = self.serve()
         for session_id in self.logs:
             self.say_all(session_id)

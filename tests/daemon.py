@@ -94,12 +94,6 @@ class Daemon:
         """Delete a session."""
         return self.client.request("DELETE", f"/sessions/{session_id}")
 
-    def stop_at_once(self) -> None:
-        """Kill it where it stands."""
-        self.process.kill()
-        self.process.wait(30)
-        self.client.close()
-
     def stop(self) -> int:
         """Ask it to end and return its exit status."""
         if self.process.poll() is None:
