@@ -7,17 +7,17 @@ first key, so that a crash leaves ``uncertain`` and never a second press. A prom
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol
+from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from agentproxy.agents.driver import AgentServerDriver, Busy, Outcome, Refused, Sent, TypedNotEntered, Unreachable
+from agentproxy.agents.driver import Busy, Refused, Sent, TypedNotEntered, Unreachable
 from agentproxy.errors import (
     AGENT_UNREACHABLE,
     APPROVAL_CHANGED,
@@ -27,9 +27,9 @@ from agentproxy.errors import (
     Refusal,
 )
 from agentproxy.features.approval_rules import Rules
-from agentproxy.features.attention import Watcher
 from agentproxy.features.deliveries import Permitting
 from agentproxy.features.permitting import Note
+from agentproxy.features.prompting import Asking, asked, give
 from agentproxy.model.approval import (
     OPEN,
     Approval,
@@ -37,8 +37,6 @@ from agentproxy.model.approval import (
     Choice,
     Prompt,
     find_choice,
-    prompt_of,
-    read_prompt,
     rule_for,
 )
 from agentproxy.model.attention import Kind, last_rows
@@ -54,26 +52,6 @@ KEY_PAUSE = 0.5
 """Seconds between two keys of an answer: an Esc and the key behind it would be read as one Alt key."""
 IGNORED = 5.0
 """Seconds after which a prompt that stands on although it was answered is asked anew."""
-
-
-class Asking(Protocol):
-    """A living session whose agent may want an approval (``features/attending.py``)."""
-
-    @property
-    def record(self) -> Session:
-        """Return the session."""
-
-    @property
-    def driver(self) -> AgentServerDriver | None:
-        """Return its driver."""
-
-    @property
-    def watcher(self) -> Watcher:
-        """Return what knows what the agent waits for."""
-
-    @property
-    def keys(self) -> Mapping[str, tuple[str, ...]]:
-        """Return the keys of ``allow`` and ``deny``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +116,7 @@ class Approvals:
             if known is not None:
                 self._gone(known)
             return
-        prompt = _prompt(asking, asking.watcher.screen)
+        prompt = asked(asking, asking.watcher.screen)
         if known is not None and known.approval.prompt.fingerprint == prompt.fingerprint:
             return
         if known is not None:
@@ -268,7 +246,7 @@ class Approvals:
         if driver is None:
             raise self._changed_refusal(known.approval)
         screen = await driver.screen()
-        prompt = _prompt(known.asking, screen)
+        prompt = asked(known.asking, screen)
         if watcher.now.kind is not Kind.APPROVAL or prompt.fingerprint != known.approval.prompt.fingerprint:
             raise self._changed_refusal(known.approval, screen)
 
@@ -276,7 +254,7 @@ class Approvals:
         for number, key in enumerate(choice.keys):
             if number:
                 await deferLater(self._clock, KEY_PAUSE)
-            outcome = await _give(known, key)
+            outcome = await give(known.asking, known.approval.prompt, key)
             if isinstance(outcome, Refused) and known.approval.prompt.request:
                 await self._settle(known, ApprovalState.GONE, outcome.why)
                 raise self._changed_refusal(known.approval)
@@ -402,19 +380,3 @@ class Approvals:
                 else log.failure("The approval {approval} could not be handled", failure, approval=one.id)
             )
         )
-
-
-def _prompt(asking: Asking, screen: str) -> Prompt:
-    """Return what an agent asks now: over its protocol where it speaks one, else on its screen."""
-    watcher = asking.watcher
-    if watcher.request is not None:
-        return prompt_of(watcher.request)
-    return read_prompt(screen, watcher.now.line, watcher.marks, asking.keys)
-
-
-async def _give(known: _Open, key: str) -> Outcome:
-    """Press one key of an answer, or give the answer over the protocol."""
-    driver, request = known.asking.driver, known.approval.prompt.request
-    if driver is None:
-        return Unreachable("the session ended")
-    return await (driver.permit(request, key) if request else driver.send_raw(key))

@@ -40,7 +40,7 @@ TYPING_HOLDS = 10.0
 
 
 class Attendant(Companion):
-    """What goes with one living session (and ``approvals.Asking``).
+    """What goes with one living session (and ``prompting.Asking``).
 
     :ivar active: when something real happened last: a message, an answer, a key.
     """
