@@ -1,4 +1,4 @@
-"""The daemon: what is opened at the start and in which order, and closed at the end in the opposite one."""
+"""The daemon: what is opened at the start and closed at the end, each in its order."""
 
 from __future__ import annotations
 
