@@ -42,7 +42,7 @@ class MeasuredDaemon:
     def _listening(self) -> int:
         give_up = time.monotonic() + 60
         while time.monotonic() < give_up and self.process.poll() is None:
-            if found := re.search(r"listens at .*port=(\d+)", self._log.read_text()):
+            if found := re.search(r"listens at \w+://[^\s\"]+:(\d+)", self._log.read_text()):
                 return int(found[1])
             time.sleep(0.02)
         raise SystemExit(f"the daemon did not start:\n{self._log.read_text()}")

@@ -74,7 +74,7 @@ class Daemon:
 
     def _port(self) -> int | None:
         assert self.process.poll() is None, self.log.read_text()
-        found = re.search(r"listens at .*port=(\d+)", self.log.read_text())
+        found = re.search(r"listens at \w+://[^\s\"]+:(\d+)", self.log.read_text())
         return int(found[1]) if found else None
 
     def crash(self) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import ssl
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import wraps
@@ -67,10 +68,16 @@ def talks(command: F, at: str = "--url") -> Any:
             click.echo(err=True)
             raise SystemExit(INTERRUPTED) from None
         except ClientError as error:
-            click.echo(f"agentproxy: {error}. Is the server running? `agentproxy doctor` looks.", err=True)
+            click.echo(f"agentproxy: {error}. {_what_helps(error)}", err=True)
         raise SystemExit(1)
 
     return run
+
+
+def _what_helps(error: ClientError) -> str:
+    if isinstance(error.__cause__, ssl.SSLError):
+        return "SSL_CERT_FILE names a file with the certificates to trust."
+    return "Is the server running? `agentproxy doctor` looks."
 
 
 def _client(url: str | None, key: str | None, retries: Retries | None = None) -> Client:

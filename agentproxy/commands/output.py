@@ -67,8 +67,12 @@ def refused(failure: Refused) -> None:
         click.echo(msgspec.json.encode({**failure.facts, **said}), err=True)
         return
     click.secho(f"agentproxy: {failure.hint}", fg="red", err=True)
+    if failure.facts.get("step"):
+        click.echo(f"  at the step: {failure.facts['step']}", err=True)
     for line in failure.facts.get("output") or ():
         click.echo(f"  | {line}", err=True)
+    if failure.status == 401:
+        click.echo("  `agentproxy login URL` keeps a key; AGENTPROXY_KEY or --key gives one.", err=True)
     if failure.status >= 500 and failure.request_id:
         click.echo(f"  The server's log has it as request={failure.request_id}.", err=True)
 

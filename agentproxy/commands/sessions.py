@@ -50,6 +50,8 @@ def described(session: Session) -> Iterator[str]:
     yield from (f"  {name:12} {value}" for name, value in facts.items() if value not in (None, ""))
     if session.ending is not None:
         yield f"  {'ended':12} {session.ending.message}"
+        if session.ending.step:
+            yield f"  {'at the step':12} {session.ending.step}"
         yield from (f"  | {line}" for line in session.ending.output)
 
 

@@ -6,9 +6,11 @@ A balancer that passes TLS on says who the client is before the handshake (hapro
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IProtocolFactory, IStreamServerEndpoint
 from twisted.internet.protocol import Factory
@@ -28,6 +30,19 @@ def endpoint_of(reactor: Any, description: str) -> IStreamServerEndpoint:
         reactor, description = _Proxied(reactor), description.removeprefix("haproxy:")
     endpoint: IStreamServerEndpoint = serverFromString(reactor, description)
     return endpoint
+
+
+def shown(description: str, address: Any) -> str:
+    """Return where an endpoint listens as people write it: a URL, or ``unix:PATH``.
+
+    :param description: the endpoint's string.
+    :param address: what its port says.
+    """
+    if not isinstance(address, (IPv4Address, IPv6Address)):
+        return f"unix:{os.fsdecode(address.name or b'')}" if isinstance(address, UNIXAddress) else str(address)
+    scheme = "https" if "ssl:" in description else "http"
+    host = f"[{address.host}]" if isinstance(address, IPv6Address) else address.host
+    return f"{scheme}://{host}:{address.port}"
 
 
 @implementer(IStreamServerEndpoint)

@@ -17,7 +17,7 @@ from agentproxy.features.push_services import PushServices
 from agentproxy.features.pushing import Pushing, Terms
 from agentproxy.features.sessions import Sessions
 from agentproxy.gateway.front import FrontFactory
-from agentproxy.gateway.listening import endpoint_of
+from agentproxy.gateway.listening import endpoint_of, shown
 from agentproxy.gateway.options import GatewayCounts, GatewayOptions
 from agentproxy.gateway.resource import SessionProxyResource
 from agentproxy.gateway.target import session_id_of
@@ -116,7 +116,7 @@ class Faces:
         except Exception as error:
             raise CannotStart(f"cannot listen at {endpoint}: {error}") from error
         self._ports.append(port)
-        log.info("agentproxy listens at {address}", address=port.getHost())
+        log.info("agentproxy listens at {address}", address=shown(endpoint, port.getHost()))
 
     def _numbers(self) -> dict[str, float]:
         assert self._front is not None

@@ -60,3 +60,14 @@ def test_a_key_is_made_before_the_first_start(tmp_path: Path, ask: Ask) -> None:
         assert daemon.ask(key, "GET", "/auth/status").json()["role"] == "admin"
     finally:
         daemon.stop()
+
+
+def test_who_is_not_known_is_told_how_to_say_it(daemon: GuardedDaemon, tmp_path: Path) -> None:
+    """A command without a key, and a log-in with a wrong one, end with 1 and name what helps; nothing is kept."""
+    url = f"http://127.0.0.1:{daemon.port}"
+    for words in (("list", "--url", url), ("login", url, "--key", "wrong")):
+        done = subprocess.run(
+            [*COMMAND, *words], env=clean_environment(tmp_path, {}), capture_output=True, text=True, timeout=60
+        )
+        assert (done.returncode, "agentproxy login" in done.stderr) == (1, True), done.stderr
+    assert not (tmp_path / ".config" / "agentproxy").exists()

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import ssl
 import stat
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from tests.certificates import certificate
 from tests.commands.conftest import Run
 from tests.daemon import Daemon
 
@@ -58,6 +62,33 @@ def test_what_goes_wrong_is_one_sentence_and_a_status(run: Run) -> None:
     gone = run("list", AGENTPROXY_URL="http://127.0.0.1:1")
     assert (gone.exit_code, gone.stdout) == (1, "")
     assert "agentproxy doctor" in gone.stderr
+
+
+def test_a_certificate_that_is_not_trusted_is_told_as_that(run: Run, tmp_path: Path) -> None:
+    """The sentence names what to set, and does not guess that no server runs."""
+    key, chain = certificate(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(chain, key)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
+    server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        refused = run("list", AGENTPROXY_URL=f"https://localhost:{server.server_port}")
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert (refused.exit_code, "SSL_CERT_FILE" in refused.stderr) == (1, True)
+    assert "doctor" not in refused.stderr
+
+
+def test_a_start_that_fails_says_where(run: Run) -> None:
+    """The step, the last lines, and the same later in show; the status is 1."""
+    failed = run("start", "-r", "https://127.0.0.1:1/none.git")
+    assert (failed.exit_code, failed.stdout) == (1, "")
+    assert "\n  at the step: clone\n  | Cloning into" in failed.stderr
+    listed = run("list", "--status", "inactive", "--json").stdout
+    shown = run("show", json.loads(listed)["sessions"][0]["session_id"]).output
+    assert "at the step  clone\n  | Cloning into" in shown
 
 
 def test_a_chat_ends_with_ctrl_d_and_the_session_goes_on(run: Run) -> None:

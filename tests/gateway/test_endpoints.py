@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import pytest_twisted
 from twisted.internet import reactor as _reactor
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.endpoints import (
     TCP4ClientEndpoint,
     TCP6ClientEndpoint,
@@ -24,7 +25,7 @@ from twisted.internet.endpoints import (
 from twisted.internet.protocol import Factory
 from twisted.internet.ssl import CertificateOptions
 
-from agentproxy.gateway.listening import endpoint_of
+from agentproxy.gateway.listening import endpoint_of, shown
 from tests.certificates import certificate
 from tests.gateway.test_pressure import ASK, MIB, SWITCH, held, standstill
 from tests.gateway.test_relay import ID, OK, Ear, World, get, saying
@@ -222,3 +223,19 @@ def test_a_socket_of_systemd_is_served(tmp_path: Path) -> None:
             process.send_signal(signal.SIGTERM)
             process.wait(60)
     assert reply.json() == {"status": "ok"}, (tmp_path / "out").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "address", "expected"),
+    [
+        ("tcp:8080:interface=127.0.0.1", IPv4Address("TCP", "127.0.0.1", 8080), "http://127.0.0.1:8080"),
+        ("tcp6:8080", IPv6Address("TCP", "::", 8080), "http://[::]:8080"),
+        ("ssl:443:privateKey=key.pem", IPv4Address("TCP", "0.0.0.0", 443), "https://0.0.0.0:443"),
+        ("haproxy:ssl:443", IPv4Address("TCP", "0.0.0.0", 443), "https://0.0.0.0:443"),
+        ("unix:/run/a.sock", UNIXAddress("/run/a.sock"), "unix:/run/a.sock"),
+        ("systemd:domain=INET:index=0", IPv4Address("TCP", "127.0.0.1", 80), "http://127.0.0.1:80"),
+    ],
+)
+def test_where_it_listens_is_told_as_people_write_it(endpoint: str, address: object, expected: str) -> None:
+    """What the log says can be given to a browser or to a command."""
+    assert shown(endpoint, address) == expected
