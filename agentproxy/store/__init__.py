@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from agentproxy.store.database import Store
 from agentproxy.store.sealing import Sealer
+from agentproxy.store.sessions import Store
 from agentproxy.store.trouble import StoreError
 
 __all__ = ["Sealer", "Store", "StoreError"]

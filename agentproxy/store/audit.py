@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, insert, select, update
 
 from agentproxy.model.audit import FIRST, Attempt, AuditEntry, Kept, body, chained, first_break, of_body
-from agentproxy.store.database import Store
+from agentproxy.store.database import Database
 from agentproxy.store.identity_tables import IDENTITY_COUNTER, audit
 from agentproxy.store.rows import micros, plain
 from agentproxy.store.schema import counters
@@ -19,7 +19,7 @@ _PAGE = 1000
 class AuditStore:
     """The table of the audit."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Database) -> None:
         self._store = store
 
     async def append(self, attempts: Sequence[Attempt]) -> None:

@@ -17,7 +17,7 @@ from sqlalchemy.exc import IntegrityError
 
 from agentproxy.errors import ACCOUNT_EXISTS, ACCOUNT_NOT_FOUND, TOKEN_NOT_FOUND, Refusal
 from agentproxy.model.credentials import Account, Login, Token
-from agentproxy.store.database import Store
+from agentproxy.store.database import Database
 from agentproxy.store.identity_tables import IDENTITY_COUNTER, accounts, logins, tokens
 from agentproxy.store.rows import micros, moment, to_json
 from agentproxy.store.schema import counters
@@ -41,7 +41,7 @@ def _micros(value: datetime | None) -> int | None:
 class IdentityStore:
     """The tables of accounts, tokens and log-ins."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Database) -> None:
         self._store = store
 
     async def version(self) -> int:

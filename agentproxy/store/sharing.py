@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Row, delete, insert, select
 
 from agentproxy.model.credentials import Share, digest
 from agentproxy.model.permission import Grant
-from agentproxy.store.database import Store
+from agentproxy.store.database import Database
 from agentproxy.store.identity import changed
 from agentproxy.store.identity_tables import grants, shares
 from agentproxy.store.rows import micros, moment
@@ -19,7 +19,7 @@ from agentproxy.store.sealing import Sealer
 class SharingStore:
     """The tables of grants and share links."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Database) -> None:
         self._store = store
 
     async def put_grant(self, grant: Grant, by: str, now: datetime) -> None:
