@@ -8,12 +8,11 @@ from typing import Any
 from autobahn.twisted.resource import WebSocketResource as _WebSocketResource
 from autobahn.twisted.websocket import WebSocketServerFactory as _WebSocketServerFactory
 from autobahn.twisted.websocket import WebSocketServerProtocol as _WebSocketServerProtocol
-from twisted.internet.interfaces import IPushProducer
 from twisted.web.http import Request
-from zope.interface import implementer
 
 from agentproxy.features.streaming import Feed
 from agentproxy.model.event import Event
+from agentproxy.web.slowing import SlowedFeed
 
 WebSocketResource: Any = _WebSocketResource
 WebSocketServerFactory: Any = _WebSocketServerFactory
@@ -26,8 +25,7 @@ OVER = 4000
 """The close code when nothing more comes: the library sends none of the registered ones but 1000."""
 
 
-@implementer(IPushProducer)
-class SocketReader(WebSocketServerProtocol):  # type: ignore[misc]
+class SocketReader(SlowedFeed, WebSocketServerProtocol):  # type: ignore[misc]
     """One reader.
 
     :param encode: returns the text of an event.
@@ -37,7 +35,6 @@ class SocketReader(WebSocketServerProtocol):  # type: ignore[misc]
     def __init__(self, encode: Callable[[Event], bytes], open_feed: Callable[[Any], Feed]) -> None:
         super().__init__()
         self._encode, self._open_feed = encode, open_feed
-        self._feed: Feed | None = None
 
     def onOpen(self) -> None:
         """Begin to read."""
@@ -67,23 +64,6 @@ class SocketReader(WebSocketServerProtocol):  # type: ignore[misc]
     def over(self, why: str) -> None:
         """Say why nothing more comes."""
         self.sendClose(OVER, why)
-
-    # -- the connection
-
-    def pauseProducing(self) -> None:
-        """The client reads slowly."""
-        if self._feed is not None:
-            self._feed.pause()
-
-    def resumeProducing(self) -> None:
-        """The client has caught up."""
-        if self._feed is not None:
-            self._feed.resume()
-
-    def stopProducing(self) -> None:
-        """The client is gone."""
-        if self._feed is not None:
-            self._feed.close()
 
 
 def take_over(request: Request, encode: Callable[[Event], bytes], open_feed: Callable[[Any], Feed]) -> None:

@@ -15,12 +15,11 @@ from typing import Any
 
 import msgspec
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IPushProducer
 from twisted.web.http import Request
-from zope.interface import implementer
 
 from agentproxy.features.streaming import Feed
 from agentproxy.model.event import Event
+from agentproxy.web.slowing import SlowedFeed
 
 KEEP_ALIVE = b": keep-alive\n\n"
 RETRY = b"retry: 1000\n\n"
@@ -67,8 +66,7 @@ def frame(event: Event) -> bytes:
     return b"id: %d\nevent: %s\ndata: %s\n\n" % (event.number, event.kind.encode(), text(event))
 
 
-@implementer(IPushProducer)
-class EventStream:
+class EventStream(SlowedFeed):
     """The sink of a feed that writes on a request.
 
     :param make: returns the bytes of an event; empty for one that is not shown.
@@ -80,7 +78,6 @@ class EventStream:
         self._request = request
         self._make = make
         self._keep_alive = keep_alive
-        self._feed: Feed | None = None
         self.done: Deferred[None] = Deferred()
 
     def head(self, first: bytes) -> None:
@@ -99,8 +96,7 @@ class EventStream:
 
     def detach(self) -> None:
         """End the feed and let the request be finished."""
-        if self._feed is not None:
-            self._feed.close()
+        self.stopProducing()
         if self._request.producer is self and self._request.channel is not None:
             self._request.unregisterProducer()
 
@@ -124,20 +120,3 @@ class EventStream:
         self._request.write(b": %s\n\n" % why.encode())
         if not self.done.called:
             self.done.callback(None)
-
-    # -- the producer
-
-    def pauseProducing(self) -> None:
-        """The client reads slowly."""
-        if self._feed is not None:
-            self._feed.pause()
-
-    def resumeProducing(self) -> None:
-        """The client has caught up."""
-        if self._feed is not None:
-            self._feed.resume()
-
-    def stopProducing(self) -> None:
-        """The client is gone."""
-        if self._feed is not None:
-            self._feed.close()
