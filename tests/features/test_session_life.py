@@ -23,12 +23,13 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 from twisted.internet.threads import blockingCallFromThread, deferToThread
 
 from agentproxy.errors import SESSION_NOT_FOUND, Refusal
 from agentproxy.features.clearing import Clearing
 from agentproxy.model.principal import LOCAL
-from agentproxy.model.session import EndReason, Phase
+from agentproxy.model.session import EndReason, Phase, Session
 from agentproxy.model.start import StartRequest
 from tests.features.life_scene import Server, left_of
 
@@ -40,12 +41,14 @@ class Expected:
     """What the model knows of a session.
 
     :param ended: why it ended last, None while it runs.
+    :param continues: whether its agent was begun to continue its conversation, which the agent of this test never comes to.
     """
 
     resumed: bool
     ended: EndReason | None = None
     lives: int = 1
     deleted: bool = False
+    continues: bool = False
 
 
 def done(coroutine: Coroutine[Any, Any, T]) -> T:
@@ -105,7 +108,7 @@ class SessionsAndModel(RuleBasedStateMachine):
                 done(self.server.sessions.restart(LOCAL, session_id))
             return
         done(self.server.sessions.restart(LOCAL, session_id))
-        expected.ended, expected.lives = None, expected.lives + 1
+        expected.ended, expected.lives, expected.continues = None, expected.lives + 1, True
 
     @precondition(lambda self: self.model)
     @rule(data=st.data())
@@ -123,17 +126,23 @@ class SessionsAndModel(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def agent_dies(self, data: st.DataObject) -> None:
-        """An agent server is killed from outside."""
+        """An agent server is killed from outside; one that could not continue its conversation begins a new one."""
         living = self._running()
         if living:
             session_id = data.draw(st.sampled_from(living))
+            expected = self.model[session_id]
             done(self._killed(session_id))
-            self.model[session_id].ended = EndReason.EXITED
+            if expected.continues:
+                done(self._begun_again(session_id))
+                expected.lives, expected.continues = expected.lives + 1, False
+            else:
+                expected.ended = EndReason.EXITED
 
     @rule(data=st.data(), dying=st.booleans())
     def server_dies(self, data: st.DataObject, dying: bool) -> None:
         """The server is killed and another one starts; an agent may have died meanwhile."""
         done(self.server.die())
+        self._let_go()
         living = self._running()
         if dying and living:
             session_id = data.draw(st.sampled_from(living))
@@ -144,6 +153,7 @@ class SessionsAndModel(RuleBasedStateMachine):
     @rule(keep=st.booleans())
     def planned_restart(self, keep: bool) -> None:
         """The server is stopped politely, with or without its agents, and another one starts."""
+        self._let_go()
         if keep:
             done(self.server.incarnations.let_go())
             done(self.server.store.close())
@@ -158,6 +168,7 @@ class SessionsAndModel(RuleBasedStateMachine):
     def reboot(self) -> None:
         """The machine is started anew: nothing runs any more, and process ids mean nothing."""
         done(self.server.die())
+        self._let_go()
         living = self._running()
         self._kill_all(living)
         self.boots += 1
@@ -207,6 +218,17 @@ class SessionsAndModel(RuleBasedStateMachine):
         await living.when_over().addTimeout(30, reactor)
         await living.committed()
 
+    async def _begun_again(self, session_id: str) -> None:
+        while isinstance(living := self.server.sessions.current(session_id), Session) or living is None:
+            await deferLater(reactor, 0.01)  # type: ignore[arg-type]
+        await living.decided().addTimeout(60, reactor)  # type: ignore[arg-type]
+        await living.committed()
+
+    def _let_go(self) -> None:
+        """Note that the next server does not know how the agents were begun that it takes over."""
+        for expected in self.model.values():
+            expected.continues = False
+
     def _kill_all(self, session_ids: list[str]) -> None:
         store = self.server.store
         done(store.open())
@@ -219,7 +241,7 @@ class SessionsAndModel(RuleBasedStateMachine):
         """Note what becomes of sessions whose agent servers have gone while no server watched."""
         for expected in (self.model[one] for one in session_ids):
             if expected.resumed:
-                expected.lives += 1
+                expected.lives, expected.continues = expected.lives + 1, True
             else:
                 expected.ended = EndReason.LOST
 
