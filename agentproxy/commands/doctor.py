@@ -101,11 +101,23 @@ def agents(config: Config) -> Iterator[Finding]:
             yield Finding("note", f"agent {agent.name}", f"{said}; no key in the environment", advice)
         else:
             yield Finding("ok", f"agent {agent.name}", said)
-    if not found:
+    if not found and config.default_agent == "auto":
         first = catalogue.load({}).agents["claude"]
         yield Finding("note", "agents", "none on PATH; sessions get the demo agent", f"{first.title}: {first.install}")
     if config.default_agent != "auto":
-        yield Finding("ok", "default agent", config.default_agent)
+        yield default_agent(config)
+
+
+def default_agent(config: Config) -> Finding:
+    """Say whether sessions for which nobody names an agent can start."""
+    agent = catalogue.load(overlay_of(config.agents)).agents.get(config.default_agent)
+    if agent is None:
+        return Finding("bad", "default agent", f"{config.default_agent} is not known", "Correct default_agent.")
+    if agent.command and shutil.which(agent.command[0]) is None:
+        said = f"{agent.command[0]} is not on PATH, so no session starts that names no agent"
+        advice = f"Install it: {agent.install}" if agent.install else "Install it, or correct its command."
+        return Finding("bad", "default agent", said, advice)
+    return Finding("ok", "default agent", config.default_agent)
 
 
 def version(program: str) -> str:

@@ -57,6 +57,24 @@ def test_a_wrong_configuration_is_the_first_thing(here: Path) -> None:
     assert "Did you mean port?" in found[0]["sentence"]
 
 
+@pytest.mark.parametrize(
+    ("name", "level", "said"),
+    [("claude", "bad", "npm install"), ("odd", "bad", "correct its command"), ("demo", "ok", "")],
+)
+def test_a_default_agent_that_is_not_there(
+    name: str, level: str, said: str, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sessions that name no agent would fail: bad, with how to install it, and no word of the demo agent in its place."""
+    monkeypatch.setenv("PATH", str(here))
+    (here / "agentproxy.yaml").write_text(
+        f"port: 0\ndata_dir: {here}/data\ndefault_agent: {name}\nagents: {{odd: {{command: [no-such-program]}}}}\n"
+    )
+    _status, found = examined()
+    [finding] = [one for one in found if one["subject"] == "default agent"]
+    assert (finding["level"], said in finding["advice"]) == (level, True)
+    assert not [one for one in found if one["subject"] == "agents"]
+
+
 def test_each_trouble_comes_with_advice(here: Path) -> None:
     """A program that is missing, a port that another has: bad, with what to do."""
     (here / "agentproxy.yaml").write_text(
