@@ -60,10 +60,11 @@ class Attendant(Companion):
             incarnation=living.record.incarnation,
             interrupt=agent.interrupt,
             clear=agent.clear,
-            budget=lambda: house.budgets.held(living.record),
+            budget=lambda: house.held(living.record),
             spent=lambda: house.budgets.spend(living.record, "turns", 1),
             answered=self._last_answered,
             tell=living.tell,
+            typing=lambda begins: house.types(living.record, begins=begins),
         )
         self.queue = MessageQueue(house.deliveries, self.watcher, lambda: self.keyboard.holder, terms, house.clock)
         self.watcher.listen(self._changed)
@@ -118,7 +119,7 @@ class Attendant(Companion):
 
     def interrupting(self) -> Callable[[], Awaitable[None]]:
         """Return what is to be done after the interrupt keys: the input line of an agent that worked is emptied."""
-        worked = self.watcher.now.kind in (Kind.WORKING, Kind.UNREACHABLE) and not self.queue.is_typing
+        worked = self.watcher.now.kind in (Kind.WORKING, Kind.UNREACHABLE) or self.queue.is_typing
         return self.queue.after_interrupt if worked else nothing
 
     def gone(self) -> None:
@@ -244,6 +245,8 @@ class House:
     def __init__(self, deliveries: Deliveries, approvals: Approvals, budgets: Budgets, clock: IReactorTime) -> None:
         self.deliveries, self.approvals, self.budgets, self.clock = deliveries, approvals, budgets, clock
         self._attendants: dict[str, Attendant] = {}
+        self._beginning: dict[str, Session] = {}
+        self._typing: dict[str, Session] = {}
         budgets.changed = self._go_on
 
     def attend(self, living: LivingSession, agent: Agent) -> Attendant:
@@ -255,6 +258,7 @@ class House:
     def forget(self, one: Attendant) -> None:
         """Let go of the attendant of a session that has ended."""
         session_id = one.record.id
+        self._beginning.pop(session_id, None)
         self.approvals.ended(session_id)
         self.deliveries.closed(session_id, one.queue)
         if self._attendants.get(session_id) is one:
@@ -291,10 +295,27 @@ class House:
 
         :raises Refusal: BUDGET_SPENT.
         """
-        self.budgets.check_start(owner, team)
+        self.budgets.check_start(owner, team, tuple(self._beginning.values()))
+
+    def held(self, session: Session) -> str:
+        """Return why a session's messages wait for a budget, or nothing; what is being typed elsewhere is as good as spent."""
+        others = [one for one in self._typing.values() if one.id != session.id] if self.budgets.of_turns else []
+        return self.budgets.held(session, others)
+
+    def types(self, session: Session, *, begins: bool) -> None:
+        """Take note that a session's message begins to be typed, or that this is over."""
+        if begins:
+            self._typing[session.id] = session
+        elif self._typing.pop(session.id, None) is not None and self.budgets.of_turns:
+            self._go_on()
+
+    def begins(self, session: Session) -> None:
+        """Take note of a start that is counted when it is recorded."""
+        self._beginning[session.id] = session
 
     def started(self, session: Session) -> None:
         """Count a start."""
+        self._beginning.pop(session.id, None)
         self.budgets.spend(session, "starts", 1)
 
     async def first_message(self, living: LivingSession, sender: str, wish: StartRequest, within: float) -> None:
@@ -332,7 +353,8 @@ class House:
 
     def _go_on(self) -> None:
         for one in self._attendants.values():
-            one.queue.poke()
+            if one.queue.held:
+                one.queue.poke()
 
     def close(self) -> None:
         """Stop every clock."""

@@ -90,6 +90,14 @@ class Watcher:
             return False
         return self.now.input or (not self.marks and self.now.kind is Kind.UNKNOWN)
 
+    @property
+    def shows_no_input(self) -> bool:
+        """Return whether the agent is quiet and its screen shows nothing that is known, so no empty input line either."""
+        observer = self._observer
+        seen = observer is not None and self._seen_turn == observer.quiet_turns
+        quiet = observer is not None and observer.status is AgentStatus.STABLE
+        return bool(self.marks) and quiet and seen and self.now.kind is Kind.UNKNOWN
+
     def sentence(self) -> str:
         """Return what a person reads who waits for the agent to take a message."""
         if self._observer is None or self._observer.status is not AgentStatus.STABLE:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -51,20 +52,30 @@ class Budgets:
         )
         self._spent = {one.account: one for one in await self._store.run(rows.read_all)}
 
-    def held(self, session: Session) -> str:
-        """Return why the session's messages wait, or nothing."""
+    @property
+    def of_turns(self) -> bool:
+        """Return whether any budget limits turns."""
+        return any(one.measure == "turns" for one in self._budgets)
+
+    def held(self, session: Session, typing: Sequence[Session] = ()) -> str:
+        """Return why the session's messages wait, or nothing.
+
+        :param typing: sessions whose turn begins and is not counted yet.
+        """
         for measure in ("turns", "minutes"):
-            for one in self._levels(session.id, session.owner, session.team_id, measure):
+            found = self._levels(session.id, session.owner, session.team_id, measure)
+            for one in _with(found, typing if measure == "turns" else ()):
                 if one.state == "spent":
                     return one.sentence()
         return ""
 
-    def check_start(self, owner: str, team: str | None) -> None:
+    def check_start(self, owner: str, team: str | None, beginning: Sequence[Session] = ()) -> None:
         """Check that another session may start.
 
+        :param beginning: sessions whose start is not counted yet.
         :raises Refusal: BUDGET_SPENT.
         """
-        for one in self._levels(None, owner, team, "starts"):
+        for one in _with(self._levels(None, owner, team, "starts"), beginning):
             if one.state == "spent":
                 raise Refusal(BUDGET_SPENT, one.sentence())
 
@@ -144,3 +155,9 @@ class Budgets:
             "state": state,
         }
         self._tell(session_id, facts)
+
+
+def _with(levels: Sequence[Level], sessions: Sequence[Session]) -> list[Level]:
+    """Return levels with one more used for each session that pays from them."""
+    paying = [subject for one in sessions for subject in subjects(one.id, one.owner, one.team_id)]
+    return [replace(one, used=one.used + paying.count(one.account.subject)) for one in levels]

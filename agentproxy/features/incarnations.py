@@ -154,13 +154,14 @@ class Incarnations:
 
     async def _begin(self, living: LivingSession, recorded: Awaitable[Any]) -> None:
         """Let a session live when its record is written; from then on it is the server's, whoever asked for it."""
-        try:
-            await recorded
-            if living.on_recorded is not None:
-                await living.on_recorded()
-        except BaseException:
-            living.abandon()
-            raise
+        with self.roll.beginning(living.record):
+            try:
+                await recorded
+                if living.on_recorded is not None:
+                    await living.on_recorded()
+            except BaseException:
+                living.abandon()
+                raise
         if self._closing:
             living.abandon()
             living.ended(Ending(EndReason.STOPPED, "the server shut down"))

@@ -127,6 +127,7 @@ class Maker:
         if self.house is not None:
             self._attend(living, agent, self.house)
             if not resume:
+                self.house.begins(session)
                 living.on_recorded = lambda: self._recorded(living, wish, principal)
         return living
 

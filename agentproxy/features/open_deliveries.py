@@ -53,6 +53,7 @@ class OpenDeliveries:
                 continue
             self.ready = True
             self.put([*found, *self._early.values()])  # what came or changed meanwhile is the newer
+            self._early.clear()
 
     # -- what there is
 
@@ -62,11 +63,11 @@ class OpenDeliveries:
 
     def known(self, delivery_id: str) -> Delivery | None:
         """Return one as it is now."""
-        return self._open.get(delivery_id)
+        return self._open.get(delivery_id) or self._early.get(delivery_id)
 
     def waiting(self) -> list[Delivery]:
         """Return the accepted ones in the order in which they will be typed."""
-        return in_order(self.all(), self._recent)
+        return in_order([*self.all(), *self._early.values()], self._recent)
 
     def next(self) -> Delivery | None:
         """Return the one that is to be typed next."""
@@ -107,12 +108,14 @@ class OpenDeliveries:
 
         :raises Refusal: STORE_UNAVAILABLE; nothing has changed.
         """
-        before = {one.id: self._open[one.id] for one in changed if one.id in self._open}
+        before = [known for one in changed if (known := self.known(one.id)) is not None]
         self.put(changed)
         try:
             await self._ledger.keep(changed, events)
         except BaseException:
-            self._open.update(before)
+            for one in changed:
+                self._early.pop(one.id, None)
+            self.put(before)
             raise
         for one in changed:
             self._settled(one)

@@ -39,6 +39,7 @@ class Terms:
     :param spent: told of each message that was typed.
     :param answered: told when the last message of a oneshot session was answered, or came to nothing.
     :param tell: writes an event.
+    :param typing: told when a message begins to be typed (True), and when that is over.
     """
 
     session_id: str
@@ -49,3 +50,4 @@ class Terms:
     spent: Callable[[], None]
     answered: Callable[[Delivery], None]
     tell: Callable[[str, dict[str, Any]], None]
+    typing: Callable[[bool], None] = lambda _begins: None

@@ -61,6 +61,9 @@ class MessageQueue:
         self._turns: dict[str, tuple[int, int]] = {}
         self._interrupted: set[str] = set()
         self._typing: str | None = None
+        self._clearing = 0
+        self._put_back: str | None = None
+        self._typed: Moment[None] = Moment()
         self._idle: Moment[None] = Moment()
         watcher.listen(self.poke)
 
@@ -124,11 +127,31 @@ class MessageQueue:
             await self._press_clear(text)
 
     async def after_interrupt(self) -> None:
-        """Empty the input line: an agent that is interrupted before it answers may put the message back into it."""
-        if self._observer is not None and self._terms.clear:
+        """Empty the input line: an agent that is interrupted before it answers may put the message back into it.
+
+        Nothing else is typed meanwhile, and what is being typed comes first.
+        """
+        if self._observer is None or not self._terms.clear:
+            return
+        self._clearing += 1
+        try:
+            if self._typing is not None:
+                await self._typed.wait()
             await self._sleep(ESCAPE_PAUSE)
-            said = [one.content for one in ordered(self._observer) if one.role == "user"]
-            await self._press_clear(said[-1] if said else "")
+            if self._watcher.now.kind not in ASKING:
+                said = [one.content for one in ordered(self._observer) if one.role == "user"]
+                self._put_back = said[-1] if said else ""
+                await self._press_clear(self._put_back)
+        finally:
+            self._clearing -= 1
+            self._look_idle()
+            self.poke()
+
+    async def _clear_again(self) -> None:
+        """Empty the input line once more when the agent has put the message back only after it was emptied."""
+        if self._put_back is not None and not self._clearing and self._watcher.shows_no_input:
+            text, self._put_back = self._put_back, None
+            await self._press_clear(text)
 
     async def _press_clear(self, text: str) -> None:
         for key in clearing(self._terms.clear, text):
@@ -136,8 +159,8 @@ class MessageQueue:
                 await self._driver.send_raw(key)
 
     def typed(self) -> Deferred[None]:
-        """Return a Deferred that fires when no message is being typed; cancel to forget it."""
-        return succeed(None) if self._typing is None else self._idle.wait()
+        """Return a Deferred that fires when no message is being typed and no input line emptied; cancel to forget it."""
+        return succeed(None) if self._typing is None and not self._clearing else self._idle.wait()
 
     @property
     def is_typing(self) -> bool:
@@ -179,13 +202,16 @@ class MessageQueue:
         if one is None or why or not self._can_type():
             if one is not None and not why and one.at is At.INTERRUPT:
                 await self._interrupt_once(one)
+            if one is not None and not why:
+                await self._clear_again()
             await self._bell.heard()
         else:
             await self._type(one)
 
     def _can_type(self) -> bool:
         assert self._observer is not None
-        return self._watcher.takes_message and self._observer.quiet_turns > self._after_turn
+        quiet = self._watcher.takes_message and self._observer.quiet_turns > self._after_turn
+        return quiet and not self._clearing
 
     def _why_held(self) -> str:
         now = self._watcher.now
@@ -212,7 +238,8 @@ class MessageQueue:
         base = max(self._observer.messages, default=-1)
         now = datetime.now(UTC)
         typing = moved(one, DeliveryState.TYPING, now, incarnation=self._terms.incarnation, base=base, typed_at=now)
-        self._typing = one.id
+        self._typing, self._put_back = one.id, None
+        self._terms.typing(True)
         try:
             await self._open.begin_typing(one, typing)
             if self._why_held() or not self._can_type():
@@ -276,6 +303,7 @@ class MessageQueue:
                     self._open.put([one])
             elif urgent is not None:
                 self._say_held(self._why_held() if self._watcher.now.kind in ASKING else "")
+            await self._clear_again()
             await self._bell.heard()
         await self._answered(one)
 
@@ -327,7 +355,14 @@ class MessageQueue:
 
     def _typed_all(self) -> None:
         self._typing = None
-        self._idle.come(None)
+        self._terms.typing(False)
+        self._typed.come(None)
+        self._look_idle()
+
+    def _look_idle(self) -> None:
+        """Tell who waits for it that no keys are pressed now."""
+        if self._typing is None and not self._clearing:
+            self._idle.come(None)
 
     def _sleep(self, seconds: float) -> Deferred[Any]:
         return deferLater(self._clock, seconds)

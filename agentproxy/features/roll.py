@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from agentproxy.features.living import LivingSession
 from agentproxy.model.session import Session
@@ -18,6 +19,18 @@ class Roll:
         self._living: dict[str, LivingSession] = {}
         self._unwritten: dict[str, LivingSession] = {}
         self._ended: dict[str, Session] = {}
+        self._beginning: dict[str, Session] = {}
+
+    @contextmanager
+    def beginning(self, session: Session) -> Iterator[None]:
+        """Count a session as one that lives while its life is being begun: starts at once would not see each other."""
+        before = self._beginning.get(session.id)
+        self._beginning[session.id] = session
+        try:
+            yield
+        finally:
+            if before is None:
+                self._beginning.pop(session.id, None)
 
     def add(self, living: LivingSession) -> None:
         """Take a session whose life begins, or goes on."""
@@ -58,6 +71,11 @@ class Roll:
         """Return the living session, or the last record of one that ended since the start."""
         return self._living.get(session_id) or self._ended.get(session_id)
 
-    def living_of(self, owner: str) -> int:
-        """Return how many sessions of an owner live."""
-        return sum(living.record.owner == owner for living in self._living.values())
+    def living_of(self, owner: str, but: str = "") -> int:
+        """Return how many sessions of an owner live or begin to.
+
+        :param but: id of a session that is not counted.
+        """
+        owners = {session_id: one.owner for session_id, one in self._beginning.items()}
+        owners |= {session_id: living.record.owner for session_id, living in self._living.items()}
+        return sum(one == owner for session_id, one in owners.items() if session_id != but)

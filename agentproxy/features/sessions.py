@@ -168,19 +168,21 @@ class Sessions(VisibleSessions):
             raise Refusal(SESSION_BUSY, session_id=session_id)
         record = await self._incarnations.record(session_id)
         self._recipes.check_again(record)
-        others = self._roll.living_of(record.owner) - (self._roll.get(session_id) is not None)
-        self._permits.check_restart(principal, record, others)
-        living = await detached(self._restart(principal, session_id), "the restart of a session")
+        self._permits.check_restart(principal, record, self._roll.living_of(record.owner, session_id))
+        living = await detached(self._restart(principal, record), "the restart of a session")
         return await self._outcome(living, Wait.LISTENING)
 
-    async def _restart(self, principal: Principal, session_id: str) -> LivingSession:
+    async def _restart(self, principal: Principal, session: Session) -> LivingSession:
+        session_id = session.id
+
         async def again() -> LivingSession:
             await self._incarnations.end(session_id, f"restarted by {principal.user_id}")
             return await self._incarnations.begin_next(principal, session_id, True, {})
 
         self._restarting.add(session_id)
         try:
-            return await self._incarnations.alone(session_id, again)
+            with self._roll.beginning(session):
+                return await self._incarnations.alone(session_id, again)
         finally:
             self._restarting.discard(session_id)
 

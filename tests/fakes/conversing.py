@@ -1,6 +1,7 @@
 """Fakes that hold a conversation: they read a message, do something, and say something."""
 
 import sys
+import time
 
 from terminal import Keys, begin, log, log_start, pause, read, say, write
 
@@ -123,12 +124,16 @@ def putsback(seconds="5", later="0"):
             entered += keys.feed(piece)
         for text in entered:
             log("entered", text=text)
-            if works():
-                write("\r\x1b[K")
+            done = works()
+            write("\r\x1b[K")
+            if done:
                 _say_reply(text)
             else:
-                log("interrupted")
-                pause(float(later))
+                say("interrupted")
+                draw()
+                end = time.monotonic() + float(later)
+                while (left := end - time.monotonic()) > 0:
+                    read(left)
                 keys.text = text
         draw()
 

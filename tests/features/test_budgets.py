@@ -1,15 +1,16 @@
-"""Budgets of minutes: what an agent works is counted while it works, not only when it stops."""
+"""Budgets: what an agent works is counted while it works, and what begins at the same moment counts for the others."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any, cast
 
 from twisted.internet.task import Clock
 
-from agentproxy.features.attending import COUNT_EVERY, Attendant
+from agentproxy.features.attending import COUNT_EVERY, Attendant, House
 from agentproxy.features.budgets import Budgets
 from agentproxy.features.observing import Observer
 from agentproxy.model.budget import Budget
@@ -102,3 +103,19 @@ def test_only_work_is_counted_and_none_of_it_twice() -> None:
     scene.clock.advance(30)
     scene.end()
     assert scene.used() == 3
+
+
+def test_a_turn_that_begins_holds_the_others_that_pay_from_the_same_budget() -> None:
+    """The last turn of a user is given to one session; when its message could not be typed, the next one may go on."""
+    store = cast(Any, SimpleNamespace(run=_kept))
+    budgets = Budgets(
+        store, [Budget("user", "turns", 1, "day")], lambda *_told: None, lambda *_note: None, lambda: NOON
+    )
+    house = House(cast(Any, None), cast(Any, None), budgets, Clock())
+    other = replace(SESSION, id="other")
+    strangers = replace(SESSION, id="strangers", owner="bob")
+    house.types(SESSION, begins=True)
+    assert (house.held(SESSION), house.held(strangers)) == ("", "")
+    assert house.held(other).startswith("the budget of user alice is spent: 1 of 1 turns")
+    house.types(SESSION, begins=False)
+    assert house.held(other) == ""

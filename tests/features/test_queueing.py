@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
-from twisted.internet.defer import ensureDeferred
+from twisted.internet.defer import Deferred, ensureDeferred
 
 from agentproxy.agents.driver import Busy, Outcome, Refused, Sent, TypedNotEntered, Unknown, Unreachable
 from agentproxy.errors import STORE_UNAVAILABLE, Refusal
 from agentproxy.features.open_deliveries import OpenDeliveries
+from agentproxy.features.queueing import ESCAPE_PAUSE
 from agentproxy.model.attention import Marks
-from agentproxy.model.delivery import At, DeliveryState
+from agentproxy.model.delivery import At, DeliveryState, moved
 from agentproxy.model.session import AgentStatus
-from tests.features.queue_scene import ASKING, IDLE, WORKING, Scene
+from tests.features.queue_scene import ASKING, IDLE, NOW, WORKING, Scene, SimulatedAgent
 
 
 def test_messages_are_typed_in_order_each_after_the_turn_before() -> None:
@@ -297,3 +301,115 @@ def test_what_is_taken_back_before_the_agent_server_answers_is_not_typed() -> No
     ensureDeferred(opened.change([gone], []))
     ensureDeferred(opened.load())
     assert [each.id for each in opened.waiting()] == [kept]
+
+
+def test_what_is_sent_before_the_agent_server_answers_waits_like_all_others() -> None:
+    """It is counted and known; what was taken back by then is not typed, and what could not be taken back is."""
+    scene = Scene()
+    scene.crash()
+    opened = OpenDeliveries(scene.ledger, scene.queue._terms, scene.clock)
+    scene.queue = cast(Any, SimpleNamespace(add=lambda one: opened.put([one])))
+    first, second, third = (opened.known(scene.accept(text)) for text in ("one", "two", "three"))
+    assert first is not None
+    assert second is not None
+    assert third is not None
+    assert opened.waiting() == [first, second, third]
+    ensureDeferred(opened.change([moved(first, DeliveryState.WITHDRAWN, NOW)], []))
+    scene.ledger.failing = Refusal(STORE_UNAVAILABLE)
+    failed = ensureDeferred(opened.change([moved(second, DeliveryState.WITHDRAWN, NOW)], []))
+    failed.addErrback(lambda failure: failure.trap(Refusal))
+    assert opened.waiting() == [second, third]
+    ensureDeferred(opened.load())
+    assert opened.waiting() == [second, third]
+
+
+class PutsBack(SimulatedAgent):
+    """Puts the message back into its input line when it is interrupted; what deletes it there is pressed for each row twice."""
+
+    late = False
+    sending: Deferred[None] | None = None
+
+    async def send_user(self, text: str, deadline: float) -> Outcome:
+        if self.sending is not None:
+            await self.sending
+        return await super().send_user(text, deadline)
+
+    async def interrupt(self, keys: Sequence[str]) -> Outcome:
+        self.pressed += keys
+        self.status_is(AgentStatus.RUNNING, WORKING)
+        if not self.late:
+            self.turn(f"[1] > {self.entered[-1]}")
+        return Sent()
+
+    async def send_raw(self, keys: str, deadline: float = 5.0) -> Outcome:
+        self.pressed.append(keys)
+        if self.screen_text.startswith(IDLE):
+            self.turn(IDLE)
+        return Sent()
+
+
+def putting_back() -> tuple[Scene, PutsBack]:
+    """Return a scene whose agent puts messages back."""
+    scene = Scene()
+    scene.crash()
+    scene.agent = agent = PutsBack(scene.clock, scene.steps)
+    scene.begin()
+    return scene, agent
+
+
+def test_a_message_that_an_agent_puts_back_is_removed_before_the_next() -> None:
+    """Nothing is typed behind it: not while it is being removed, and not in the moment before that."""
+    scene, agent = putting_back()
+    scene.accept("one")
+    assert agent.entered == ["one"]
+    scene.accept("two", at=At.INTERRUPT)
+    assert (agent.pressed, agent.screen_text) == (["\x03"], "[1] > one")
+    scene.clock.advance(ESCAPE_PAUSE)
+    assert agent.pressed == ["\x03", "\x15\x15"]
+    scene.work(scene.settled)
+    assert agent.entered == ["one", "two"]
+    scene.end()
+
+
+def test_a_message_that_is_put_back_late_is_removed_too() -> None:
+    """The agent turns quiet with it in its input line only after that was emptied."""
+    scene, agent = putting_back()
+    agent.late = True
+    scene.accept("one")
+    scene.accept("two", at=At.INTERRUPT)
+    scene.clock.advance(ESCAPE_PAUSE)
+    assert agent.pressed == ["\x03", "\x15\x15"]
+    agent.turn("[1] > one")
+    scene.work(scene.settled)
+    assert (agent.pressed, agent.entered) == (["\x03", "\x15\x15", "\x15\x15"], ["one", "two"])
+    scene.end()
+
+
+def test_an_interrupt_while_a_message_is_typed_lets_it_be_typed_first() -> None:
+    """The keys that empty the input line come between no message's keys, and whoever wants to type waits for them."""
+    scene, agent = putting_back()
+    agent.sending = Deferred()
+    scene.accept("one")
+    assert scene.queue.is_typing
+    cleared = Deferred.fromCoroutine(scene.queue.after_interrupt())
+    scene.clock.advance(ESCAPE_PAUSE)
+    assert agent.pressed == []
+    agent.sending.callback(None)
+    waiting = scene.queue.typed()
+    assert (agent.entered, waiting.called) == (["one"], False)
+    scene.clock.advance(ESCAPE_PAUSE)
+    assert (agent.pressed, cleared.called, waiting.called) == (["\x15\x15"], True, True)
+    scene.work(scene.settled)
+    scene.end()
+
+
+def test_nothing_is_typed_while_an_input_line_is_emptied() -> None:
+    """A message that comes meanwhile waits, and is typed right after."""
+    scene, agent = putting_back()
+    cleared = Deferred.fromCoroutine(scene.queue.after_interrupt())
+    scene.accept("one")
+    assert agent.entered == []
+    scene.clock.advance(ESCAPE_PAUSE)
+    assert (cleared.called, agent.pressed, agent.entered) == (True, ["\x15\x15"], ["one"])
+    scene.work(scene.settled)
+    scene.end()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,13 @@ class Talking:
                 "command": fake_command("quiet", "1"),
                 "environment": environment,
                 "marks": {"idle": [r"^> ?\Z"]},
+            },
+            "returner": {
+                "command": fake_command("putsback", "60"),
+                "environment": environment,
+                "interrupt": ["\x1b"],
+                "clear": ["\x15"],
+                "marks": {"idle": [r"^> ?\Z"], "busy": ["Esc interrupts"]},
             },
         }
         (directory / "agentproxy").mkdir()
@@ -241,6 +249,40 @@ def test_keys_at_the_terminal_hold_the_queue(talking: Talking) -> None:
     talking.client.post_json(keyboard, {"action": "release"})
     talking.fake_log.wait("the queue", lambda log: log.entered() == ["first", "behind"])
     terminal.close()
+
+
+@pytest.mark.parametrize("agent_server", ["embedded", "agentapi"])
+def test_what_an_agent_puts_back_is_not_entered_with_the_next_message(agent_server: str, tmp_path: Path) -> None:
+    """After an interrupt, before a delivery, a message past the queue and one that interrupts; also when its client hangs up."""
+    talking = Talking(tmp_path, agent_server)
+    try:
+        session_id = talking.start("returner")
+        entered = ["one\nsecond row", "two", "straight", "urgent", "last"]
+        interrupt = f"/sessions/{session_id}/interrupt"
+
+        def say(text: str, **more: Any) -> None:
+            said = talking.send(session_id, text, "?wait=delivered", **more).json()
+            assert said["state"] == "delivered", said
+
+        def straight() -> bool:
+            return (
+                talking.client.post_json(f"/{session_id}/message", {"content": "straight", "type": "user"}).status
+                == 200
+            )
+
+        say(entered[0])
+        assert talking.client.request("POST", interrupt).status == 200
+        say("two")
+        assert talking.client.request("POST", interrupt).status == 200
+        wait_for("a quiet agent", straight, interval=0.2)
+        say("urgent", at="interrupt")
+        with socket.create_connection(("127.0.0.1", talking.daemon.port)) as hasty:
+            hasty.sendall(f"POST {interrupt} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n".encode())
+            talking.fake_log.wait("the interrupt", lambda log: len(log.events("said")) == 4)
+        say("last")
+        assert talking.fake_log.entered() == entered
+    finally:
+        talking.daemon.stop()
 
 
 def test_what_cannot_be_decided_waits_for_a_person(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,27 @@ def test_a_team_has_its_sessions_in_common(daemon: GuardedDaemon) -> None:
     assert daemon.ask("carl", "POST", f"/sessions/{theirs}/stop").json()["phase"] == "ended"
     assert daemon.ask("bob", "GET", f"/sessions/{theirs}").status == 404
     assert daemon.ask("bob", "POST", "/start", {"scope": "team", "team_id": "o/t"}).status == 403
+
+
+def test_starts_at_once_get_no_more_than_is_allowed(tmp_path: Path) -> None:
+    """Neither more sessions at the same time nor more starts than a budget has, however many requests come together."""
+    budget = {"subject": "user bob", "measure": "starts", "limit": 1, "per": "day"}
+    daemon = GuardedDaemon(tmp_path, limits={"sessions_per_user": 2}, top={"budgets": [budget]})
+    try:
+        for name, allowed, code in (("alice", 2, "too_many_sessions"), ("bob", 1, "budget_spent")):
+            with ThreadPoolExecutor(8) as pool:
+                replies = list(pool.map(lambda _n, name=name: daemon.ask(name, "POST", "/start", {}), range(8)))  # type: ignore[misc]
+            assert sorted(one.json().get("code", "") for one in replies) == [""] * allowed + [code] * (8 - allowed)
+        ids = [one["session_id"] for one in daemon.ask("alice", "GET", "/search").json()["sessions"]]
+        for session_id in ids:
+            daemon.ask("alice", "POST", f"/sessions/{session_id}/stop")
+        third = daemon.started("alice")
+        with ThreadPoolExecutor(2) as pool:
+            replies = list(pool.map(lambda one: daemon.ask("alice", "POST", f"/sessions/{one}/restart"), ids))
+        assert sorted(one.status for one in replies) == [200, 429]
+        assert daemon.ask("alice", "GET", f"/sessions/{third}").json()["phase"] == "ready"
+    finally:
+        daemon.stop()
 
 
 def test_a_key_that_is_removed_from_the_file_is_cut_off(own_daemon: GuardedDaemon, tmp_path: Path) -> None:
