@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any, cast
 
 import click
+from click.shell_completion import CompletionItem
 
 from agentproxy import __version__
 from agentproxy.commands import output
+from agentproxy.commands.listing import COMMANDS
 from agentproxy.config import ConfigError
 
 
@@ -98,27 +100,7 @@ def config(action: str, file: str | None) -> None:
         click.echo("The configuration can be used.", err=True)
 
 
-COMMANDS = {
-    "server": Command("Run the server in the foreground.", serve),
-}
-"""Commands that read their own arguments."""
-
-TOPICS = {
-    "cli": ("config",),
-    "commands.connection": ("login", "logout"),
-    "commands.sessions": ("start", "list", "show", "stop", "restart", "delete", "interrupt"),
-    "commands.talking": ("send", "ask", "chat", "messages", "export"),
-    "commands.attaching": ("attach",),
-    "commands.following": ("log", "events"),
-    "commands.deciding": ("approvals", "share", "token"),
-    "commands.doctor": ("doctor",),
-    "commands.admin": ("admin", "audit"),
-    "commands.around": ("helpers",),
-    "commands.store": ("store",),
-    "commands.completion": ("completion",),
-    "commands.peer": ("client",),
-}
-"""Module to the commands that it has, in the order of the help; a name that Python needs has ``_`` behind it there."""
+READING_THEIR_OWN = {"server": Command("Run the server in the foreground.", serve)}
 
 
 class Commands(click.Group):
@@ -126,7 +108,18 @@ class Commands(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's interface
         """Return every name, in the order of the help."""
-        return [*COMMANDS, *(name for names in TOPICS.values() for name in names)]
+        return list(COMMANDS)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """Write every name with its summary."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_module, summary) in COMMANDS.items()])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Return the names, and our own options, that begin so."""
+        names = [(name, summary) for name, (_module, summary) in COMMANDS.items() if name.startswith(incomplete)]
+        offered = [CompletionItem(name, help=summary) for name, summary in names]
+        return [*offered, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -139,15 +132,14 @@ class Commands(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         """Return one command, or None."""
-        if cmd_name in COMMANDS:
-            return _reading_its_own(cmd_name, COMMANDS[cmd_name])
-        for module, names in TOPICS.items():
-            if cmd_name in names:
-                found = vars(import_module(f"agentproxy.{module}"))
-                command = found.get(cmd_name + "_") or found[cmd_name]
-                assert isinstance(command, click.Command)
-                return command
-        return None
+        if cmd_name in READING_THEIR_OWN:
+            return _reading_its_own(cmd_name, READING_THEIR_OWN[cmd_name])
+        if cmd_name not in COMMANDS:
+            return None
+        found = vars(import_module(f"agentproxy.{COMMANDS[cmd_name][0]}"))
+        command = found.get(cmd_name + "_") or found[cmd_name]
+        assert isinstance(command, click.Command)
+        return command
 
 
 def _reading_its_own(name: str, command: Command) -> click.Command:

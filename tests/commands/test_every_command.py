@@ -15,6 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from agentproxy.cli import agentproxy
+from agentproxy.commands.listing import COMMANDS
 from tests.commands.conftest import Run
 from tests.daemon import Daemon
 from tests.waiting import wait_for
@@ -61,6 +62,30 @@ def test_every_command_has_help_and_json(path: tuple[str, ...], command: click.C
     assert ("--json" in names) is (path not in WITHOUT_JSON)
     if path != ("server",):
         assert CliRunner().invoke(agentproxy, [*path, "--help"]).exit_code == 0
+
+
+def test_the_list_says_what_the_commands_say() -> None:
+    """The summaries that stand in the list are the first sentences of the commands' own help."""
+    context = click.Context(agentproxy)
+    said = {}
+    for name in COMMANDS:
+        found = agentproxy.get_command(context, name)
+        assert found is not None
+        said[name] = found.get_short_help_str(100)
+    assert said == {name: summary for name, (_module, summary) in COMMANDS.items()}
+
+
+def test_the_list_imports_no_command(tmp_path: Path) -> None:
+    """--help and the completion of a name are fast: neither Twisted nor the database is loaded for them."""
+    code = "import sys; from agentproxy.cli import main; main(); print(sorted({'twisted', 'sqlalchemy'} & set(sys.modules)))"
+    completing = {"COMP_WORDS": "agentproxy ", "COMP_CWORD": "1", "_AGENTPROXY_COMPLETE": "bash_complete"}
+    for words, more, there in ((["--help"], {}, "Commands:"), ([], completing, "plain,doctor")):
+        done = subprocess.run(
+            [sys.executable, "-c", code, *words], env={**os.environ, "HOME": str(tmp_path), **more},
+            capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+        assert there in done.stdout
+        assert done.stdout.rstrip().endswith("[]"), done.stdout
 
 
 def groups(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
