@@ -133,13 +133,20 @@ class Deliveries:
         await self._permits.permitted(caller, session_id, "session.message")
         message = replace(message, text=clean(message.text))
         repeat = repeat_of(f"messages/{session_id}", caller.user_id, key, message.digest())
-        queue = self._queues.get(session_id)
-        if queue is None and repeat is None:
-            raise Refusal(SESSION_NOT_RUNNING, session_id=session_id)
-        if queue is not None and len(queue.waiting()) >= QUEUE_LIMIT:
-            raise Refusal(TOO_MANY_REQUESTS, f"{QUEUE_LIMIT} messages wait already", session_id, retry_after=10.0)
-        accepting = self._accept(session_id, caller.user_id, message, repeat)
+        refused = self._nothing_new(session_id)
+        if refused is not None and repeat is None:
+            raise refused
+        accepting = self._accept(session_id, caller.user_id, message, repeat, refused)
         return await detached(accepting, "the acceptance of a message")
+
+    def _nothing_new(self, session_id: str) -> Refusal | None:
+        """Return why no new message is accepted; one that was accepted before is told all the same."""
+        queue = self._queues.get(session_id)
+        if queue is None:
+            return Refusal(SESSION_NOT_RUNNING, session_id=session_id)
+        if len(queue.waiting()) >= QUEUE_LIMIT:
+            return Refusal(TOO_MANY_REQUESTS, f"{QUEUE_LIMIT} messages wait already", session_id, retry_after=10.0)
+        return None
 
     async def first(self, session_id: str, sender: str, text: str, *, last: bool) -> Delivery:
         """Accept the message of a session's start.
@@ -161,7 +168,14 @@ class Deliveries:
             return await self._read(one.id)
 
     async def _accept(
-        self, session_id: str, sender: str, message: NewMessage, repeat: Repeat | None, *, first: bool = False
+        self,
+        session_id: str,
+        sender: str,
+        message: NewMessage,
+        repeat: Repeat | None,
+        refused: Refusal | None = None,
+        *,
+        first: bool = False,
     ) -> tuple[Delivery, bool]:
         now = datetime.now(UTC)
         expires_at = None if message.expires_in is None else now + timedelta(seconds=message.expires_in)
@@ -177,7 +191,7 @@ class Deliveries:
             first=first,
             last=message.last,
         )
-        kept, new = await self._store.write(rows.adding(one, repeat, lives=first or session_id in self._queues))
+        kept, new = await self._store.write(rows.adding(one, repeat, refused))
         queue = self._queues.get(session_id)
         if new and queue is not None:
             queue.add(kept)

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
-from agentproxy.errors import DELIVERY_NOT_FOUND, KEY_REUSED, SESSION_NOT_RUNNING, Refusal
+from agentproxy.errors import DELIVERY_NOT_FOUND, KEY_REUSED, Refusal
 from agentproxy.model.delivery import OPEN, At, Delivery, DeliveryState
 from agentproxy.model.event import Event, NewEvent
 from agentproxy.store import journal
@@ -75,20 +75,20 @@ def told(one: Delivery) -> NewEvent:
     return NewEvent(one.session_id, "delivery", one.updated_at, facts)
 
 
-def adding(one: Delivery, repeat: Repeat | None, *, lives: bool) -> Work[tuple[Delivery, bool]]:
+def adding(one: Delivery, repeat: Repeat | None, refused: Refusal | None) -> Work[tuple[Delivery, bool]]:
     """Return the work that keeps a new delivery at the end of its queue, or finds the one of the same request.
 
-    It answers with the delivery and whether it is new. It raises KEY_REUSED, and SESSION_NOT_RUNNING for a new one.
+    It answers with the delivery and whether it is new. It raises KEY_REUSED.
 
-    :param lives: whether the session lives; else only a delivery that is known is found.
+    :param refused: raised for a new one.
     """
 
     def work(connection: Connection) -> tuple[tuple[Delivery, bool], Sequence[Event]]:
         known = None if repeat is None else remember(connection, repeat, one.id, one.created_at)
         if known is not None:
             return (read_one(connection, known), False), ()
-        if not lives:
-            raise Refusal(SESSION_NOT_RUNNING, session_id=one.session_id)
+        if refused is not None:
+            raise refused
         row = delivery_row(one)
         last = select(func.max(deliveries.c.position)).where(deliveries.c.session_id == one.session_id)
         row["position"] = (connection.execute(last).scalar() or 0) + 1

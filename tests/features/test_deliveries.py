@@ -8,7 +8,8 @@ from typing import Any, cast
 from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
 from twisted.internet.task import Clock
 
-from agentproxy.features.deliveries import Deliveries, NewMessage
+from agentproxy.errors import TOO_MANY_REQUESTS, Refusal
+from agentproxy.features.deliveries import QUEUE_LIMIT, Deliveries, NewMessage
 from agentproxy.model.delivery import Delivery
 from agentproxy.model.principal import LOCAL, Principal
 from agentproxy.model.session import Session
@@ -31,13 +32,14 @@ class Queue:
     def __init__(self) -> None:
         self.added: list[str] = []
         self.told: Deferred[None] = Deferred()
+        self.full = False
 
     def add(self, delivery: Delivery) -> None:
         self.added.append(delivery.id)
         self.told.callback(None)
 
     def waiting(self) -> list[Delivery]:
-        return []
+        return cast(Any, range(QUEUE_LIMIT)) if self.full else []
 
     def known(self, delivery_id: str) -> None:
         return None
@@ -65,6 +67,30 @@ def test_a_message_whose_sender_hangs_up_is_queued_all_the_same(tmp_path: Path) 
             await queue.told
             again, new = await deliveries.send(LOCAL, SESSION.id, NewMessage("hello"), "key")
             assert (queue.added, new) == ([again.id], False)
+        finally:
+            await store.close()
+
+    return ensureDeferred(steps())
+
+
+def test_a_full_queue_refuses_what_is_new_alone(tmp_path: Path) -> Any:
+    """Who asks again about a message that was accepted is told of it; the key of one that was refused can be used again."""
+
+    async def steps() -> None:
+        store, deliveries, queue = await opened(tmp_path)
+        try:
+            first, _new = await deliveries.send(LOCAL, SESSION.id, NewMessage("hello"), "key")
+            queue.full, queue.told = True, Deferred()
+            assert await deliveries.send(LOCAL, SESSION.id, NewMessage("hello"), "key") == (first, False)
+            for key in (None, "other"):
+                try:
+                    await deliveries.send(LOCAL, SESSION.id, NewMessage("hello"), key)
+                except Refusal as refusal:
+                    assert refusal.kind is TOO_MANY_REQUESTS
+                else:
+                    raise AssertionError("a message too many was accepted")
+            queue.full = False
+            assert (await deliveries.send(LOCAL, SESSION.id, NewMessage("later"), "other"))[1]
         finally:
             await store.close()
 

@@ -15,6 +15,7 @@ from tests.browser import Browser
 from tests.journeys.people import KEYS
 from tests.journeys.providers import KnowingDaemon, ProvidersProcess
 from tests.journeys.test_people import has_ended
+from tests.journeys.test_strangers import ROUTES, filled
 from tests.waiting import wait_for
 
 
@@ -132,6 +133,25 @@ def test_a_browser_logs_in(provider: str, user: str, daemon: KnowingDaemon) -> N
     origin = {"Cookie": sent, "Origin": f"http://127.0.0.1:{daemon.port}"}
     assert daemon.client.request("POST", "/oauth/logout", headers=origin).status == 200
     assert daemon.client.get("/search", Cookie=sent).status == 401
+
+
+def test_a_cookie_changes_nothing_from_another_page(daemon: KnowingDaemon) -> None:
+    """Without an origin that is ours, on no route that changes something, the agent server's own included."""
+    cookie = {"Cookie": f"agentproxy_session={daemon.log_in()['session_id']}"}
+    own = f"http://127.0.0.1:{daemon.port}"
+    reply = daemon.client.request("POST", "/start", "{}", {**cookie, "Origin": own})
+    session_id = reply.json()["session_id"]
+    places = [(one.method, filled(one, session_id)) for one in ROUTES if one.path != "/oauth/authorize"]
+    places += [(method, f"/{session_id}/message") for method in ("POST", "PUT", "PATCH", "DELETE")]
+    wrong = {}
+    for method, path in places:
+        for page in ({}, {"Origin": "null"}, {"Origin": f"{own}.example"}, {"Referer": f"{own}/"}):
+            if method not in ("GET", "HEAD"):
+                code = daemon.client.request(method, path, "{}", {**cookie, **page}).json()["code"]
+                if code != "foreign_origin":
+                    wrong[method, path] = code
+    assert wrong == {}
+    assert daemon.client.get(f"/sessions/{session_id}", **cookie).json()["phase"] == "ready"
 
 
 def test_while_github_is_down_known_ones_go_on(daemon: KnowingDaemon) -> None:
