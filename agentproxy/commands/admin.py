@@ -213,7 +213,8 @@ def verify(file: str | None) -> None:
     """
 
     async def work(_config: Config, store: Store) -> int:
-        number, last, broken = await AuditStore(store).verify()
+        with output.progress("reading the audit"):
+            number, last, broken = await AuditStore(store).verify()
         if broken is not None:
             click.echo(f"agentproxy: {broken}", err=True)
             return 1

@@ -27,7 +27,8 @@ def approvals(client: Client, approval: str | None, answer: str | None) -> None:
     if answer is None:
         raise click.UsageError("say allow, deny, or the name of a choice behind the approval's id")
     whole = the_one("approval", approval, [one.approval_id for one in waiting], "approvals")
-    settled = client.approve(whole, answer)
+    with output.progress("answering"):
+        settled = client.approve(whole, answer)
     output.show(settled, [f"{settled.approval_id[:8]}  {settled.state}: {settled.subject}"])
 
 

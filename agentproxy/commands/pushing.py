@@ -68,7 +68,8 @@ def _address(context: click.Context, _parameter: click.Parameter, path: Path | N
 @partial(talks, at="--server")
 def send_notification(client: Client, verbose: bool, link: str, **said: Any) -> None:
     """Notify browsers that have subscribed."""
-    told = client.notify(url=link, **said)
+    with output.progress("asking the push services"):
+        told = client.notify(url=link, **said)
     what = "would reach" if told.dry_run else "sent to"
     lines = [f"{what} {told.subscriptions if told.dry_run else told.sent} of {told.subscriptions} browsers"]
     output.show(
