@@ -318,10 +318,7 @@ class Deliveries:
         )
         if one.state is DeliveryState.UNCERTAIN:
             await queue.clear_input(one.text)
-        changed = await self._change(one, [again], told(again))
-        if one.state is not DeliveryState.UNCERTAIN:
-            queue.add(changed)
-        return changed
+        return await self._change(one, [again], told(again))
 
     async def discard(self, caller: Principal, session_id: str, delivery_id: str) -> Delivery:
         """Settle an uncertain delivery: it is not typed again, and the queue goes on.

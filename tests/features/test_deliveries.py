@@ -8,12 +8,13 @@ from typing import Any, cast
 from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
 from twisted.internet.task import Clock
 
-from agentproxy.errors import TOO_MANY_REQUESTS, Refusal
+from agentproxy.errors import DELIVERY_SETTLED, TOO_MANY_REQUESTS, Refusal
 from agentproxy.features.deliveries import QUEUE_LIMIT, Deliveries, NewMessage
-from agentproxy.model.delivery import Delivery
+from agentproxy.model.delivery import Delivery, DeliveryState
 from agentproxy.model.principal import LOCAL, Principal
 from agentproxy.model.session import Session
 from agentproxy.store import Store
+from tests.features.test_queueing import putting_back
 from tests.store.making import a_session, a_store
 
 SESSION = a_session()
@@ -45,13 +46,13 @@ class Queue:
         return None
 
 
-async def opened(directory: Path) -> tuple[Store, Deliveries, Queue]:
+async def opened(directory: Path, session: Session = SESSION) -> tuple[Store, Deliveries, Queue]:
     """Return a store with a session, and its queue behind the door."""
     store = a_store(directory)
     await store.open()
-    await store.add_session(SESSION, [])
+    await store.add_session(session, [])
     deliveries, queue = Deliveries(store, Everybody(), Clock()), Queue()
-    deliveries.opened(SESSION.id, cast(Any, queue))
+    deliveries.opened(session.id, cast(Any, queue))
     return store, deliveries, queue
 
 
@@ -92,6 +93,46 @@ def test_a_full_queue_refuses_what_is_new_alone(tmp_path: Path) -> Any:
             queue.full = False
             assert (await deliveries.send(LOCAL, SESSION.id, NewMessage("later"), "other"))[1]
         finally:
+            await store.close()
+
+    return ensureDeferred(steps())
+
+
+def test_what_is_sent_again_is_typing_while_it_is_typed(tmp_path: Path) -> Any:
+    """It can be taken back before, and not any more then."""
+
+    async def steps() -> None:
+        store, deliveries, _queue = await opened(tmp_path, a_session("s"))
+        scene, agent = putting_back()
+        scene.crash()
+        try:
+            scene.ledger, scene.holder = cast(Any, deliveries), "bob"
+            scene.begin()
+            deliveries.opened("s", scene.queue)
+
+            async def until(delivery_id: str, state: DeliveryState) -> None:
+                for _look in range(1000):
+                    if (now := await deliveries.get(LOCAL, "s", delivery_id)).state is state:
+                        return
+                    scene.clock.advance(0.01)
+                raise AssertionError(f"it is {now.state.value} and does not become {state.value}")
+
+            one, _new = await deliveries.send(LOCAL, "s", NewMessage("hello", expires_in=0.001))
+            await until(one.id, DeliveryState.EXPIRED)
+            scene.holder, agent.sending = None, Deferred()
+            await deliveries.retry(LOCAL, "s", one.id)
+            await until(one.id, DeliveryState.TYPING)
+            try:
+                await deliveries.withdraw(LOCAL, "s", one.id)
+            except Refusal as refusal:
+                assert refusal.kind is DELIVERY_SETTLED
+            else:
+                raise AssertionError("what is being typed was taken back")
+            agent.sending.callback(None)
+            await until(one.id, DeliveryState.DELIVERED)
+            assert agent.entered == ["hello"]
+        finally:
+            scene.crash()
             await store.close()
 
     return ensureDeferred(steps())
