@@ -7,7 +7,8 @@ decided by the agent server's own transcript, or ``uncertain`` for a person (``r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -122,19 +123,19 @@ class MessageQueue:
         self.poke()
 
     async def clear_input(self, text: str) -> None:
-        """Press the keys that empty the input line, when it may hold *text*, which was not entered."""
-        if not self._watcher.now.input:
-            await self._press_clear(text)
+        """Press the keys that empty the input line, when it may hold *text*, which was not entered; not into a question."""
+        if not self._watcher.now.input and self._watcher.now.kind not in ASKING:
+            with self._emptying():
+                await self._press_clear(text)
 
     async def after_interrupt(self) -> None:
         """Empty the input line: an agent that is interrupted before it answers may put the message back into it.
 
-        Nothing else is typed meanwhile, and what is being typed comes first.
+        What is being typed comes first.
         """
         if self._observer is None or not self._terms.clear:
             return
-        self._clearing += 1
-        try:
+        with self._emptying():
             if self._typing is not None:
                 await self._typed.wait()
             await self._sleep(ESCAPE_PAUSE)
@@ -142,16 +143,24 @@ class MessageQueue:
                 said = [one.content for one in ordered(self._observer) if one.role == "user"]
                 self._put_back = said[-1] if said else ""
                 await self._press_clear(self._put_back)
-        finally:
-            self._clearing -= 1
-            self._look_idle()
-            self.poke()
 
     async def _clear_again(self) -> None:
         """Empty the input line once more when the agent has put the message back only after it was emptied."""
         if self._put_back is not None and not self._clearing and self._watcher.shows_no_input:
             text, self._put_back = self._put_back, None
-            await self._press_clear(text)
+            with self._emptying():
+                await self._press_clear(text)
+
+    @contextmanager
+    def _emptying(self) -> Iterator[None]:
+        """Let nothing be typed while the input line is emptied."""
+        self._clearing += 1
+        try:
+            yield
+        finally:
+            self._clearing -= 1
+            self._look_idle()
+            self.poke()
 
     async def _press_clear(self, text: str) -> None:
         for key in clearing(self._terms.clear, text):

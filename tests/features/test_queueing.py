@@ -413,3 +413,22 @@ def test_nothing_is_typed_while_an_input_line_is_emptied() -> None:
     assert (cleared.called, agent.pressed, agent.entered) == (True, ["\x15\x15"], ["one"])
     scene.work(scene.settled)
     scene.end()
+
+
+def test_nothing_is_typed_while_an_uncertain_text_is_removed() -> None:
+    """Two persons decide at once: the keys of the second fall into no message that the decision of the first has let go."""
+    scene, agent = putting_back()
+    one = scene.accept("one")
+    agent.turn(f"{IDLE}half a message")
+    scene.work(lambda: not scene.watcher.now.input)
+    held: Deferred[Outcome] = Deferred()
+    agent.send_raw = lambda keys, deadline=5.0: held  # type: ignore[method-assign, assignment, misc]
+    clearing = Deferred.fromCoroutine(scene.queue.clear_input("half a message"))
+    agent.turn(IDLE)
+    scene.accept("two")
+    entered = list(agent.entered)
+    held.callback(Sent())
+    assert clearing.called
+    scene.work(scene.settled)
+    assert (entered, agent.entered, scene.state(one)) == (["one"], ["one", "two"], "answered")
+    scene.end()
