@@ -20,7 +20,10 @@ DONE = ("answered", "refused", "expired", "withdrawn", "uncertain")
 
 
 class Happenings:
-    """What happens in a session, as it happens. Threads read it, so that Ctrl-C interrupts whoever waits for it."""
+    """What happens in a session, as it happens. Threads read it, so that Ctrl-C interrupts whoever waits for it.
+
+    :ivar are_over: whether there is nothing more to read.
+    """
 
     def __init__(self, client: Client, session_id: str) -> None:
         self._client = client
@@ -28,6 +31,7 @@ class Happenings:
         self._cursor = client.cursor(session_id)
         self._found: SimpleQueue[Event | ClientError | None] = SimpleQueue()
         self._told = False
+        self.are_over = False
         threading.Thread(target=self._read_events, daemon=True).start()
         if sys.stdout.isatty():
             threading.Thread(target=self._read_changes, daemon=True).start()
@@ -40,6 +44,7 @@ class Happenings:
         while True:
             found = self._found.get()
             if isinstance(found, ClientError):
+                self.are_over = True
                 raise found
             if found is None:
                 self._told = False
@@ -55,12 +60,18 @@ class Happenings:
                 return
 
     def _read_events(self) -> None:
-        try:
-            for event in self._client.events(self._session_id, after=self._cursor):
-                self._found.put(event)
-            self._found.put(Unreachable("the session is gone"))
-        except ClientError as error:
-            self._found.put(error)
+        after, end = self._cursor, None
+        while end is None:
+            try:
+                for event in self._client.events(self._session_id, after=after):
+                    after = event.id
+                    self._found.put(event)
+                end = ClientError("the session is gone")
+            except Unreachable:
+                time.sleep(1)  # until the server is there again
+            except ClientError as error:
+                end = error
+        self._found.put(end)
 
     def _read_changes(self) -> None:
         since: datetime | None = None

@@ -8,7 +8,7 @@ from typing import Any
 import click
 import msgspec
 
-from agentproxy.client import Client, Refused
+from agentproxy.client import Client, ClientError, Refused
 from agentproxy.commands import output
 from agentproxy.commands.answering import Answer, Happenings
 from agentproxy.commands.connection import find, session_argument, talks
@@ -91,20 +91,25 @@ def _turn(client: Client, session_id: str, line: str, happenings: Happenings | N
     if happenings is None:
         click.echo(msgspec.json.encode(client.send(session_id, line, wait="answered")))
         return True
-    answer = Answer(client, session_id, happenings, lambda approval_id: _decide(client, session_id, approval_id))
     try:
-        end = answer.print_to_end(client.send(session_id, line))
-    except (KeyboardInterrupt, click.Abort):
-        client.interrupt(session_id)
-        click.echo("\n(interrupted)", err=True)
+        answer = Answer(client, session_id, happenings, lambda approval_id: _decide(client, session_id, approval_id))
+        try:
+            end = answer.print_to_end(client.send(session_id, line))
+        except (KeyboardInterrupt, click.Abort):
+            client.interrupt(session_id)
+            click.echo("\n(interrupted)", err=True)
+            return True
     except Refused as refused:
         output.refused(refused)
-    else:
-        if end.type == "session.ended":
-            click.echo(f"The session has ended: {end.data.get('sentence') or end.data.get('reason')}", err=True)
-            return False
-        if end.data.get("state") != "answered":
-            click.echo(f"agentproxy: {end.data.get('state')}: {end.data.get('reason') or 'no answer'}", err=True)
+        return refused.status != 404 and not happenings.are_over
+    except ClientError as error:
+        click.echo(f"agentproxy: {error}", err=True)
+        return not happenings.are_over
+    if end.type == "session.ended":
+        click.echo(f"The session has ended: {end.data.get('sentence') or end.data.get('reason')}", err=True)
+        return False
+    if end.data.get("state") != "answered":
+        click.echo(f"agentproxy: {end.data.get('state')}: {end.data.get('reason') or 'no answer'}", err=True)
     return True
 
 

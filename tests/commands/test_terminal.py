@@ -73,6 +73,31 @@ def test_an_answer_grows_in_its_place(opened: Open, session: str) -> None:
         assert "agentproxy restart" in terminal.seen.decode()
 
 
+def test_a_chat_goes_on_when_the_server_comes_back(tmp_path: Path) -> None:
+    """While it is away a message is refused with a sentence; afterwards the next one is answered in the same chat."""
+    keep = {"AGENTPROXY_SESSIONS_ON_SHUTDOWN": "keep"}
+    daemon = Daemon(tmp_path, settings=keep)
+    url = f"http://127.0.0.1:{daemon.port}"
+    session = Client(url).start(wait="stable").session_id
+    with Terminal("chat", session, environment={"AGENTPROXY_URL": url, "HOME": str(tmp_path)}) as terminal:
+        terminal.see("you> ")
+        daemon.stop()
+        terminal.press("hello?\r")
+        terminal.see("does not answer")
+        terminal.see("you> ")
+        daemon = Daemon(tmp_path, settings={}, port=daemon.port)
+        try:
+            terminal.press("and now?\r")
+            terminal.see("You said: and now?")
+            terminal.see("you> ")
+            Client(url).delete(session)
+            terminal.press("and now?\r")
+            terminal.see("Session not found")
+            assert terminal.end() == 0
+        finally:
+            daemon.stop()
+
+
 def test_ctrl_c_ends_the_peer_s_events(opened: Open, session: str, client: Client) -> None:
     """As everywhere: without a word, and with its status."""
     with opened("client", "-e", client.url, "-s", session, "events") as terminal:
