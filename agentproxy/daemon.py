@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from importlib import import_module
@@ -95,6 +96,11 @@ Examples:
 
 
 def makeService(options: Options) -> IService:
-    """Return the service that the options describe; nothing is opened or started before it is."""
+    """Return the service that the options describe; nothing is opened or started before it is.
+
+    The process is the server's from here on. Almost all that is made until it runs is there to stay, so Python looks for garbage
+    again when the service has been started (``service/memory.py``).
+    """
+    gc.disable()
     service: IService = import_module("agentproxy.service").makeService(options)
     return service

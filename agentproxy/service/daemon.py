@@ -42,6 +42,7 @@ from agentproxy.runtime.watching import read_boot_id
 from agentproxy.service import recipes
 from agentproxy.service.cannot_start import CannotStart
 from agentproxy.service.faces import Faces
+from agentproxy.service.memory import keep_what_is_there
 from agentproxy.service.signals import take_signals
 from agentproxy.store import Sealer, Store, StoreError
 from agentproxy.store.claiming import claim
@@ -127,6 +128,7 @@ class Daemon(Service):
         attendance = await self._open_attendance(store, sessions, guard)
         maker.house = attendance.house
         sessions.attention = attendance.house.attention
+        keep_what_is_there()
         await self._take_over(store, incarnations, maker)
         self._taken_over = True
         if self._stopping:
