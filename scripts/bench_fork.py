@@ -102,30 +102,46 @@ def private(pid: int) -> float:
     return sum(int(words[words.index(name) + 1]) for name in ("Private_Clean:", "Private_Dirty:")) / 1024
 
 
+SOME = 5
+"""Idle agent servers of each way whose memory is looked at."""
+
+
 def starts(ways: dict[str, Callable[[list[str], Path], int]], rounds: int) -> None:
-    """Measure starts and memory of one agent server after the other, each way in turn."""
+    """Measure starts, each way in turn and each alone: an idle agentapi is not idle. Then the memory of some that are."""
     times: dict[str, list[float]] = {name: [] for name in ways}
-    pids: dict[str, list[int]] = {name: [] for name in ways}
-    with tempfile.TemporaryDirectory(prefix="bench-fork-") as directory:
-        try:
-            for _round in range(rounds):
-                for name, way in ways.items():
-                    port = free_port()
-                    begin = time.perf_counter()
-                    pids[name].append(way(["server", f"--port={port}", *FLAGS, "--", "cat"], Path(directory)))
-                    until_answering(port)
-                    times[name].append((time.perf_counter() - begin) * 1000)
+    with tempfile.TemporaryDirectory(prefix="bench-fork-") as name:
+        directory = Path(name)
+        for _round in range(rounds):
+            for kind, way in ways.items():
+                begin = time.perf_counter()
+                pid = begun(way, directory)
+                times[kind].append((time.perf_counter() - begin) * 1000)
+                end([pid])
+        for kind, way in ways.items():
+            pids = [begun(way, directory) for _number in range(SOME)]
             time.sleep(IDLE)
-            for name in ways:
-                memory = statistics.median(private(pid) for pid in pids[name])
-                best, median = min(times[name]), statistics.median(times[name])
-                print(f"{name:24} start to the first 200: median {median:.1f} ms, best {best:.1f} ms;"
-                      f" private memory {memory:.1f} MiB")  # fmt: skip
-        finally:
-            for pid in (pid for each in pids.values() for pid in each):
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(pid, signal.SIGTERM)
-            time.sleep(1)
+            memory = statistics.median(private(pid) for pid in pids)
+            end(pids)
+            best, median = min(times[kind]), statistics.median(times[kind])
+            print(f"{kind:24} start to the first 200: median {median:.1f} ms, best {best:.1f} ms;"
+                  f" private memory {memory:.1f} MiB")  # fmt: skip
+
+
+def begun(way: Callable[[list[str], Path], int], directory: Path) -> int:
+    """Start an agent server around ``cat`` and return its process id when it answers."""
+    port = free_port()
+    pid = way(["server", f"--port={port}", *FLAGS, "--", "cat"], directory)
+    until_answering(port)
+    return pid
+
+
+def end(pids: list[int]) -> None:
+    """End agent servers, which are all our children, and wait until they are gone."""
+    for pid in pids:
+        os.killpg(pid, signal.SIGTERM)
+    for pid in pids:
+        with contextlib.suppress(ChildProcessError):  # an orphan, where the kernel makes no siblings
+            os.waitpid(pid, 0)
 
 
 def _cpu(process: psutil.Process) -> float:

@@ -30,7 +30,9 @@ import gc
 import json
 import os
 import resource
+import secrets
 import signal
+import socket
 import struct
 import sys
 import tempfile
@@ -322,6 +324,33 @@ def _warm_up() -> None:
         parse(["server", "--port=1", "--type=custom", "--end-file", "x", "--", "true"], {})
         parse(["server", "--unix-socket=x", "--door-file=x", "true"], {})
         screen(80, 24).feed(b"\x1b[1mhello\r\n")
+    with contextlib.suppress(OSError):  # without a loopback device it starts a little slower
+        for _turn in range(4):
+            _answer_once(parse(["server", "--port=0", "--type=custom", "true"], {}))
+
+
+def _answer_once(settings: Any) -> None:
+    """Answer one request, of our own, in a reactor that is thrown away."""
+    reactor: Any = import_module("twisted.internet.epollreactor").EPollReactor()
+    door = secrets.token_hex()
+    server = import_module("agentproxy.embedded.server").Server(reactor, settings, door, "")
+    port = reactor.listenTCP(0, server.site, interface="127.0.0.1")
+    try:
+        with socket.create_connection(("127.0.0.1", port.getHost().port), 5) as asking:
+            head = f"GET /status HTTP/1.1\r\nHost: localhost\r\nX-Agentproxy-Door: {door}\r\nConnection: close\r\n\r\n"
+            asking.sendall(head.encode())
+            for _turn in range(10):
+                reactor.iterate(0.001)
+    finally:
+        port.stopListening()
+        reactor.iterate(0)
+        for reader in reactor.removeAll():
+            reader.connectionLost(None)
+        reactor.waker.connectionLost(None)
+        reactor._poller.close()
+        reserve: Any = import_module("twisted.internet.tcp")._reservedFD
+        if reserve.available():
+            reserve.__enter__()  # gives back the descriptor that a listening port has in reserve
 
 
 def main() -> int:

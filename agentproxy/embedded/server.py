@@ -67,7 +67,7 @@ class Server:
         self._uploads = Uploads()
         hosts, origins = settings.allowed_hosts.split(","), settings.allowed_origins.split(",")
         rules = Rules(door, tuple(hosts), tuple(origins), "/" + settings.chat_base_path.strip("/"))
-        self._site = Site(self._session, rules, self._uploads, reactor)
+        self.site = Site(self._session, rules, self._uploads, reactor)
 
     def _talk(self, kind: str) -> tuple[Any, Any]:
         """Return what is talked to, a terminal or an agent on ACP, and its process."""
@@ -96,9 +96,9 @@ class Server:
         try:
             if settings.unix_socket:
                 drop_dead_socket(settings.unix_socket)
-                self._port = self._reactor.listenUNIX(settings.unix_socket, self._site, mode=0o600, wantPID=False)
+                self._port = self._reactor.listenUNIX(settings.unix_socket, self.site, mode=0o600, wantPID=False)
             else:
-                self._port = self._reactor.listenTCP(settings.port, self._site, interface=settings.host, backlog=128)
+                self._port = self._reactor.listenTCP(settings.port, self.site, interface=settings.host, backlog=128)
         except (CannotListenError, OSError) as error:
             self._drop_pid_file()
             raise StartError(f"failed to start server: {error}") from error
@@ -232,7 +232,7 @@ class Server:
         if self._port is not None:
             self._port.stopListening()
             self._port = None
-        self._site.end_streams()
+        self.site.end_streams()
 
     def _agent_ended(self, code: int | None, number: int | None) -> None:
         if self._kill is not None and self._kill.active():

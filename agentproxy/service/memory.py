@@ -1,4 +1,4 @@
-"""Python's garbage collector, kept from holding the reactor: a full collection of all that is imported takes a tenth of a second."""
+"""Garbage collection that does not hold the reactor: to look through all that is imported takes a tenth of a second."""
 
 from __future__ import annotations
 
