@@ -328,7 +328,7 @@ class House:
 
         async def tell() -> None:
             outcome, reason = await self._fate(one, within)
-            living.first_message.tell(outcome, reason)
+            living.first_message.record_outcome(outcome, reason)
 
         living.first_message.follow = tell
 

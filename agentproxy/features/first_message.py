@@ -32,7 +32,7 @@ class FirstMessage:
         self._change = change
         self._following: Deferred[None] | None = None
 
-    def tell(self, outcome: str, reason: str = "") -> None:
+    def record_outcome(self, outcome: str, reason: str = "") -> None:
         """Record what became of it."""
         facts = {"outcome": outcome, "reason": reason}
         self._change({"options": {**self._record().options, "first_message": facts}}, "first_message", facts)
@@ -54,12 +54,14 @@ class FirstMessage:
     def adopted(self) -> None:
         """Say that its fate is not known: the server that followed it has ended."""
         if self._is_waiting:
-            self.tell("uncertain", "the server ended while it was on its way; its delivery says what became of it")
+            self.record_outcome(
+                "uncertain", "the server ended while it was on its way; its delivery says what became of it"
+            )
 
     def ended(self) -> None:
         """Say that the session ended before anybody could follow it."""
         if self._following is None and self._is_waiting:
-            self.tell("undeliverable", "the session ended before its agent was ready")
+            self.record_outcome("undeliverable", "the session ended before its agent was ready")
 
     @property
     def _is_waiting(self) -> bool:
@@ -69,7 +71,7 @@ class FirstMessage:
     def _failed(self, failure: Failure) -> None:
         """Say what became of a message that could not be delivered; a defect goes to the log."""
         if failure.check(Refusal):
-            self.tell("undeliverable", str(failure.value))
+            self.record_outcome("undeliverable", str(failure.value))
         else:
-            self.tell("uncertain", "the server failed while it was delivered; its log has the reason")
+            self.record_outcome("uncertain", "the server failed while it was delivered; its log has the reason")
             log.failure("The first message of session {session} failed", failure, session=self._record().id)

@@ -14,8 +14,8 @@ from typing import Any
 from klein.resource import KleinResource
 from twisted.web.resource import IResource, Resource
 
-from agentproxy import service
 from agentproxy.gateway.resource import SessionProxyResource
+from agentproxy.service.faces import Faces
 from agentproxy.web.site import Root
 
 IMPLIED = {"HEAD", "OPTIONS"}
@@ -40,15 +40,15 @@ def told(resource: IResource, prefix: str = "") -> Iterator[tuple[str, str]]:
             yield from told(child, f"{prefix}/{name.decode()}")
 
 
-listen = service.Daemon._listen
+listen = Faces.listen
 
 
-async def _listen(self: service.Daemon, *arguments: Any) -> None:
+async def _listen(self: Faces, *arguments: Any) -> None:
     await listen(self, *arguments)
     assert self._front is not None
     Path("routes.json").write_text(json.dumps(sorted(told(self._front.site.resource))))
 
 
 if __name__ == "__main__":
-    service.Daemon._listen = _listen  # type: ignore[method-assign]
+    Faces.listen = _listen  # type: ignore[method-assign]
     runpy.run_module("agentproxy", run_name="__main__", alter_sys=True)

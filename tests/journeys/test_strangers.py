@@ -174,7 +174,7 @@ def test_the_routes_are_really_there(one: Route, daemon: GuardedDaemon) -> None:
     """The administrator does not get "no such route": what strangers were refused exists."""
     status, body, _kind = answered(daemon, one.method, one.path + QUERIES.get(one.path, ""), "root")
     assert b'"not_found"' not in body
-    assert status < 500
+    assert status < 500 or b'"push_unavailable"' in body, body  # no key for notifications is configured
 
 
 READ = ("Accept", "Idempotency-Key", "Last-Event-ID", "Origin", "X-Session-ID", "X-Request-ID", "User-Agent", "Cookie")
