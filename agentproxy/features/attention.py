@@ -37,6 +37,7 @@ SENTENCES = {
     Kind.LOGIN: "the agent's key or login was refused",
     Kind.LIMIT: "the agent is rate limited",
     Kind.UNREACHABLE: "the agent cannot reach its model",
+    Kind.STUCK: "the agent server does not notice that the agent is done",
     Kind.SHELL: "the agent has ended and a shell is left",
     Kind.GONE: "the session has ended",
     Kind.UNKNOWN: "the agent is quiet, but its input line is not on the screen",
@@ -44,6 +45,9 @@ SENTENCES = {
 """What people read, by kind."""
 BELIEVED = 30.0
 """Seconds for which a mark of work is believed on the screen of an agent that is quiet; then it is read once more."""
+STILL = 30.0
+"""Seconds for which a screen stands still, with its input line and without a mark of work, before it is believed more than an agent
+server that says that the agent works: agentapi never notices the end of an answer that is the same as the one before."""
 RETRIES = 5
 """How often a screen that cannot be read is read again, a second apart."""
 
@@ -74,6 +78,7 @@ class Watcher:
         self._working_since: float = clock.seconds()
         self._timer: IDelayedCall | None = None
         self._again: IDelayedCall | None = None
+        self._doubt: IDelayedCall | None = None
         self._ended = False
         self._seen_turn = -1
         self._reading: tuple[int, Deferred[None]] | None = None
@@ -142,6 +147,7 @@ class Watcher:
         if status is AgentStatus.RUNNING:
             if self.request is None:
                 self._set(Attention(Kind.WORKING))
+            self._doubt_later("")
         elif self._acp:
             self._seen_turn = self._observer.quiet_turns if self._observer is not None else 0
             self._set(Attention(Kind.IDLE, input=True))
@@ -167,6 +173,8 @@ class Watcher:
         running = self._observer is not None and self._observer.status is AgentStatus.RUNNING
         if running and message.role == "agent" and self.marks.retrying:
             self._set(classify_text(message.content, self.marks))
+        elif running and message.role == "agent" and self.now.kind is Kind.STUCK:
+            self._set(Attention(Kind.WORKING))
 
     def gone(self) -> None:
         """Take note that the agent server has ended."""
@@ -245,6 +253,47 @@ class Watcher:
             lambda failure: log.failure("The attention of an agent could not be told", failure)
         )
 
+    # -- what is not believed
+
+    def _doubt_later(self, seen: str) -> None:
+        if self._doubt is not None and self._doubt.active():
+            self._doubt.cancel()
+        if self.marks.idle and not self._acp and not self._ended:
+            self._doubt = self._clock.callLater(STILL, self._doubt_now, seen)
+
+    def _doubt_now(self, seen: str) -> None:
+        if self._is_said_to_work():
+            Deferred.fromCoroutine(self._compare(seen)).addErrback(
+                lambda failure: log.failure("The attention of an agent could not be told", failure)
+            )
+
+    def _is_said_to_work(self) -> bool:
+        """Return whether the agent server says that the agent works, for all that it has said nothing since the last message."""
+        observer = self._observer
+        if observer is None or observer.status is not AgentStatus.RUNNING or self._ended:
+            return False
+        if observer.messages and observer.messages[max(observer.messages)].role == "user":
+            return True
+        self._doubt_later("")
+        return False
+
+    async def _compare(self, seen: str) -> None:
+        """Read the screen of an agent that is said to work, and believe it when it looks as *seen* and idle."""
+        assert self._driver is not None
+        try:
+            screen = await self._driver.screen()
+        except Refusal:
+            screen = ""
+        if not self._is_said_to_work():
+            return
+        idle = classify(screen, self.marks, datetime.now().astimezone())
+        if idle.kind is Kind.IDLE and screen == seen:
+            self.screen = screen
+            self._set(Attention(Kind.STUCK, idle.line))
+        elif self.now.kind is Kind.STUCK:
+            self._set(Attention(Kind.WORKING))
+        self._doubt_later(screen)
+
     # -- what is told
 
     def _set(self, attention: Attention) -> None:
@@ -282,10 +331,10 @@ class Watcher:
         self._tell(self.now)
 
     def _cancel(self) -> None:
-        for call in (self._timer, self._again):
+        for call in (self._timer, self._again, self._doubt):
             if call is not None and call.active():
                 call.cancel()
-        self._timer = self._again = None
+        self._timer = self._again = self._doubt = None
 
 
 def _pass_to(result: Any, waiting: Deferred[None]) -> Any:

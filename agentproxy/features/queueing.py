@@ -230,6 +230,8 @@ class MessageQueue:
             return f"{holder} has the keyboard"
         if now.kind in ASKING:
             return f"the agent waits for a person: {now.line}"
+        if now.kind is Kind.STUCK:
+            return "the agent server does not notice that the agent is done: restart the session"
         if now.kind is Kind.LIMIT and now.until is not None and now.until > datetime.now(UTC):
             self._bell.ring_in("limit", (now.until - datetime.now(UTC)).total_seconds())
             return f"the agent is rate limited until {now.until.isoformat(timespec='seconds')}"

@@ -46,6 +46,7 @@ class Kind(Enum):
     LOGIN = "login"
     LIMIT = "rate_limited"
     UNREACHABLE = "model_unreachable"
+    STUCK = "stuck"
     SHELL = "shell"
     GONE = "gone"
     UNKNOWN = "unknown"
@@ -60,6 +61,7 @@ ACTIONS = {
     Kind.LOGIN: "Give the session a valid key or log the agent in, then restart it.",
     Kind.LIMIT: "Wait until the limit is over; the queue goes on by itself when its end is known.",
     Kind.UNREACHABLE: "Check the agent's network and the address of its model.",
+    Kind.STUCK: "Restart the session: POST /sessions/ID/restart.",
     Kind.SHELL: "The agent has ended and a shell is left: restart the session.",
     Kind.GONE: "Read the session's reason and log, or restart it.",
     Kind.UNKNOWN: "Look at the screen.",

@@ -138,7 +138,8 @@ _kind("keyboard", "The keyboard has another holder.", holder="who types; empty w
 _kind(
     "attention",
     "What the agent does or waits for has changed.",
-    kind="`idle`, `approval`, `question`, `setup`, `login`, `rate_limited`, `model_unreachable`, `shell`, `gone`, `unknown`",
+    kind="`idle`, `approval`, `question`, `setup`, `login`, `rate_limited`, `model_unreachable`, `stuck`, `shell`, `gone`, "
+    "`unknown`",
     wanted="whether a person is wanted",
     line="the row of the screen that shows it",
     action="what a person can do",

@@ -10,11 +10,12 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from agentproxy.agents.driver import AskedEvent, PermittedEvent
-from agentproxy.features.attention import Watcher
+from agentproxy.agents.driver import AskedEvent, PermittedEvent, StatusEvent
+from agentproxy.features.attention import STILL, Watcher
 from agentproxy.features.observing import Observer
 from agentproxy.model.approval import AcpRequest, Rule, fingerprint, matches, prompt_of, read_prompt, rule_for
 from agentproxy.model.attention import Attention, Kind, Marks, classify
+from agentproxy.model.session import AgentStatus
 from agentproxy.runtime.catalogue import load
 from tests.features.queue_scene import ASKING, IDLE, Scene
 from tests.features.scripted import ScriptedDriver
@@ -90,6 +91,40 @@ class TestWatcher:
         assert self.watcher.now.kind is Kind.WORKING
         self.clock.advance(1)
         assert (self.watcher.now.kind, self.watcher.takes_message, self.driver.screens_read) == (Kind.IDLE, True, 2)
+
+    def test_an_agent_server_that_never_notices_the_end_is_not_believed_for_ever(self) -> None:
+        """A screen that stands still with its input line says more; whatever comes after all is believed again."""
+        self.driver.turn(IDLE)
+        self.clock.advance(1)
+        self.driver.say(said(1, "again", "user"), StatusEvent(AgentStatus.RUNNING))
+        self.clock.advance(STILL)
+        assert self.watcher.now.kind is Kind.WORKING
+        self.clock.advance(STILL)
+        assert (self.watcher.now.kind, self.watcher.takes_message) == (Kind.STUCK, False)
+        self.clock.advance(10 * STILL)
+        self.driver.say(said(2, "so I went on"))
+        self.clock.advance(1)
+        assert self.watcher.now.kind is Kind.WORKING
+        self.driver.turn(IDLE)
+        self.clock.advance(1)
+        assert self.kinds() == ["idle", "stuck", "idle"]
+
+    def test_work_on_a_screen_that_moves_or_hides_its_input_line_is_believed(self) -> None:
+        """Nor is a screen read while the agent talks."""
+        self.driver.turn(IDLE)
+        self.driver.say(said(1, "think", "user"), StatusEvent(AgentStatus.RUNNING))
+        for second in range(5):
+            self.driver.screen_text = f"{second} s\n{IDLE}"
+            self.clock.advance(STILL)
+            assert self.watcher.now.kind is Kind.WORKING
+        self.driver.screen_text = "thinking"
+        for _turn in range(3):
+            self.clock.advance(STILL)
+            assert self.watcher.now.kind is Kind.WORKING
+        read = self.driver.screens_read
+        self.driver.say(said(2, "well"))
+        self.clock.advance(5 * STILL)
+        assert self.driver.screens_read == read
 
     def test_people_are_told_once(self) -> None:
         """A blip of work and the same question again is no news; a question that goes at once is none either."""
