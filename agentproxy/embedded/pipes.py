@@ -30,7 +30,8 @@ class Pipes(ProcessProtocol):
         closed: Callable[[], None] = lambda: None,
     ) -> None:
         self._heard, self._ended, self._closed = heard, ended, closed
-        self._reactor: Any = None
+        self._started = False
+        self._end: tuple[int | None, int | None] | None = None
         self._transport: Any = None
         self.pid = 0
         self.alive = False
@@ -43,8 +44,12 @@ class Pipes(ProcessProtocol):
         setsid = shutil.which("setsid", path=env.get("PATH") or os.defpath)
         if setsid is None:
             raise FileNotFoundError(2, "setsid is not on PATH; install util-linux")
-        self._reactor = reactor
         reactor.spawnProcess(self, setsid, [setsid, *argv], dict(env), childFDs={0: "w", 1: "r", 2: 2})
+        self._started = True
+        if (
+            self._end is not None
+        ):  # it ended before anybody could watch it; who starts it is told when the start is over
+            reactor.callLater(0, self._ended, *self._end)
 
     def connectionMade(self) -> None:
         """Take the process: it may have ended before the call that makes it returns."""
@@ -91,11 +96,13 @@ class Pipes(ProcessProtocol):
         self._closed()
 
     def processExited(self, reason: Failure) -> None:
-        """Read what is still in the pipe (a grandchild may hold it open) and tell the end, in a turn of its own."""
+        """Read what is still in the pipe (a grandchild may hold it open) and tell the end."""
         self.alive = False
         pipe = self._transport.pipes.get(1)
         with suppress(OSError, AttributeError):
             while data := os.read(pipe.fileno(), 65536):
                 self._heard(data)
         value: Any = reason.value
-        self._reactor.callLater(0, self._ended, value.exitCode, value.signal)
+        self._end = value.exitCode, value.signal
+        if self._started:
+            self._ended(*self._end)

@@ -71,7 +71,8 @@ class Terminal(ProcessProtocol):
 
     def __init__(self, drawn: Callable[[bytes], None], ended: Callable[[int | None, int | None], None]) -> None:
         self._drawn, self._ended = drawn, ended
-        self._reactor: Any = None
+        self._started = False
+        self._end: tuple[int | None, int | None] | None = None
         self._transport: Any = None
         self._name = ""
         self.pid = 0
@@ -86,13 +87,17 @@ class Terminal(ProcessProtocol):
         set_size(slave, width, height)
         self._name = os.ttyname(slave)
         terminal = (master, slave, self._name)
-        self._reactor = reactor
         try:
             _Spawned(reactor, argv[0], list(argv), dict(env), None, self, usePTY=terminal)  # type: ignore[no-untyped-call]
         except OSError:
             os.close(master)
             os.close(slave)
             raise
+        self._started = True
+        if (
+            self._end is not None
+        ):  # it ended before anybody could watch it; who starts it is told when the start is over
+            reactor.callLater(0, self._ended, *self._end)
 
     def connectionMade(self) -> None:
         """Take the process: it may have ended before the call that makes it returns."""
@@ -178,10 +183,7 @@ class Terminal(ProcessProtocol):
         self._drawn(b"".join(pages))
 
     def processExited(self, reason: Failure) -> None:
-        """Read what is still in the terminal (a grandchild may hold it open) and tell the end, in a turn of its own.
-
-        Who starts a program that ends at once has its start behind it by then.
-        """
+        """Read what is still in the terminal (a grandchild may hold it open) and tell the end."""
         self.alive = False
         with suppress(OSError):
             for _round in range(4096):
@@ -190,7 +192,9 @@ class Terminal(ProcessProtocol):
                     break
                 self._drawn(data)
         value: Any = reason.value
-        self._reactor.callLater(0, self._ended, value.exitCode, value.signal)
+        self._end = value.exitCode, value.signal
+        if self._started:
+            self._ended(*self._end)
 
 
 def set_size(descriptor: int, width: int, height: int) -> None:
