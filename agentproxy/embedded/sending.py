@@ -135,9 +135,14 @@ class Sender:
         end = self._clock.seconds() + ENTER_DEADLINE
         again = self._press_enter()
         while (left := end - self._clock.seconds()) > 0:
-            changed = await self._wait_change(
-                left if typed is None else min(left, max(0.1, again - self._clock.seconds()))
-            )
+            seconds = left if typed is None else min(left, max(0.1, again - self._clock.seconds()))
+            try:
+                changed = await self._wait_change(seconds)
+            except SendError:  # the agent has ended: by what it was told, if it has reacted to that
+                after = self._screen.place()
+                if (typed is None or self._box(after.rows) != typed) and moved(before, after):
+                    return True
+                raise
             after = self._screen.place()
             if typed is not None and self._box(after.rows) == typed:
                 if self._clock.seconds() >= again and not self._terminal.unread and not await self._works():
@@ -147,7 +152,7 @@ class Sender:
                 continue
             if self._clock.seconds() - self._keys_at < KEYS_ECHO and only_row(before, after):
                 before = after
-            elif (before.scrolled, before.rows, before.row) != (after.scrolled, after.rows, after.row):
+            elif moved(before, after):
                 return True
         if typed is not None and self._box(self._screen.rows) == typed:
             return False
@@ -189,6 +194,11 @@ class Sender:
         if not self._terminal.alive:
             raise SendError("failed to send message: the agent exited", "agent_gone", "typed")
         return True
+
+
+def moved(before: Place, after: Place) -> bool:
+    """Say whether rows have changed or scrolled away, or the cursor is in another one."""
+    return (before.scrolled, before.rows, before.row) != (after.scrolled, after.rows, after.row)
 
 
 def only_row(before: Place, after: Place) -> bool:
