@@ -1,8 +1,8 @@
 """What ``/proc`` shows of a forked process: its command line and its marker, written where the kernel reads them.
 
 A fork keeps the memory in which its parent's arguments and environment came, and ``/proc/PID/cmdline`` and ``environ`` show that
-memory. So the fork server is started with room in both (see :data:`MARKER_ROOM` and :func:`roomy`), and each fork writes its
-own title and marker there. Where the kernel does not say where they are, nothing is written and nothing is lost but the look.
+memory. So the fork server is started with room in both (``runtime/fork_server_process.py``), and each fork writes its own title and
+marker there. Where the kernel does not say where they are, nothing is written and nothing is lost but the look.
 """
 
 from __future__ import annotations
@@ -12,19 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MARKER_VARIABLE = "AGENTPROXY_SESSION_MARKER"
-MARKER_ROOM = 64
-"""Bytes of the longest marker that can be shown."""
-TITLE_ROOM = 96
-
-
-def roomy(title: str) -> str:
-    """Return a first argument with room for the titles of forks."""
-    return title.ljust(TITLE_ROOM)
-
-
-def marker_place() -> str:
-    """Return the value of the marker variable that a fork server is started with: room, and nobody's marker."""
-    return "-" * MARKER_ROOM
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 
+from agentproxy.embedded.agent_process import family
 from agentproxy.embedded.conversation import load_state, save_state, write_private
 from agentproxy.embedded.formats import FORMATS, canonical_type
 from agentproxy.embedded.http import Rules, Site
@@ -31,7 +32,7 @@ from agentproxy.embedded.orphanage import adopt_orphans, reap_orphans
 from agentproxy.embedded.record import Recorder
 from agentproxy.embedded.session import Session
 from agentproxy.embedded.talk import SendError
-from agentproxy.embedded.terminal import Terminal, family
+from agentproxy.embedded.terminal import Terminal
 from agentproxy.embedded.uploads import Uploads
 
 LINGER = 0.3

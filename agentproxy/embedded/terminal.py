@@ -8,18 +8,13 @@ import pty
 import signal
 import struct
 import termios
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from twisted.internet.process import PTYProcess
-from twisted.internet.protocol import ProcessProtocol
-from twisted.python.failure import Failure
 
-MOST_TYPED_AHEAD = 4 * 1024 * 1024
-"""Bytes that may wait for an agent that does not read its terminal."""
-
+from agentproxy.embedded.agent_process import MOST_TYPED_AHEAD, AgentProcess, Ended
 
 MOST_AT_ONCE = 4 * 1024
 """Bytes of output after which no further page is taken in one turn of the reactor, so that requests are answered in between.
@@ -62,21 +57,17 @@ class _Spawned(PTYProcess):
         )
 
 
-class Terminal(ProcessProtocol):
+class Terminal(AgentProcess):
     """One program in a pseudo terminal.
 
     :param drawn: called with the bytes that the program wrote.
-    :param ended: called once with (exit code or None, signal or None), after the last bytes.
+    :param ended: see :data:`agentproxy.embedded.agent_process.Ended`.
     """
 
-    def __init__(self, drawn: Callable[[bytes], None], ended: Callable[[int | None, int | None], None]) -> None:
-        self._drawn, self._ended = drawn, ended
-        self._started = False
-        self._end: tuple[int | None, int | None] | None = None
-        self._transport: Any = None
+    def __init__(self, drawn: Callable[[bytes], None], ended: Ended) -> None:
+        super().__init__(ended)
+        self._drawn = drawn
         self._name = ""
-        self.pid = 0
-        self.alive = False
 
     def start(self, reactor: Any, argv: Sequence[str], env: Mapping[str, str], width: int, height: int) -> None:
         """Run *argv* (its first element is a path) in a terminal of *width* x *height*.
@@ -93,17 +84,7 @@ class Terminal(ProcessProtocol):
             os.close(master)
             os.close(slave)
             raise
-        self._started = True
-        if (
-            self._end is not None
-        ):  # it ended before anybody could watch it; who starts it is told when the start is over
-            reactor.callLater(0, self._ended, *self._end)
-
-    def connectionMade(self) -> None:
-        """Take the process: it may have ended before the call that makes it returns."""
-        self._transport = self.transport
-        self.pid = self._transport.pid
-        self.alive = True
+        self._is_started(reactor)
 
     def write(self, data: bytes) -> bool:
         """Type *data*; False (and nothing typed) when the agent is gone or too much waits to be read by it."""
@@ -160,18 +141,6 @@ class Terminal(ProcessProtocol):
         if self.open:
             set_size(self._transport.fd, width, height)
 
-    def signal(self, number: int) -> None:
-        """Send a signal to the agent's process group, so that wrappers such as ``sh -c`` pass it on."""
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, number)
-
-    def kill_all(self, others: Iterable[int] = ()) -> None:
-        """Kill the agent's session and the processes *others* that descend from it."""
-        self.signal(signal.SIGKILL)
-        for pid in {*others, *family(self.pid)}:
-            with suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
-
     def outReceived(self, data: bytes) -> None:
         """Take what the program drew: a terminal gives a page at a time, so what is there already is taken with it."""
         pages, count = [data], len(data)
@@ -182,41 +151,16 @@ class Terminal(ProcessProtocol):
                 count += len(data)
         self._drawn(b"".join(pages))
 
-    def processExited(self, reason: Failure) -> None:
-        """Read what is still in the terminal (a grandchild may hold it open) and tell the end."""
-        self.alive = False
+    def read_rest(self) -> None:
+        """Draw what is still in the terminal."""
         with suppress(OSError):
             for _round in range(4096):
                 data = os.read(self._transport.fd, 65536) if self._transport.connected else b""
                 if not data:
                     break
                 self._drawn(data)
-        value: Any = reason.value
-        self._end = value.exitCode, value.signal
-        if self._started:
-            self._ended(*self._end)
 
 
 def set_size(descriptor: int, width: int, height: int) -> None:
     """Set the window size of a terminal, in cells."""
     fcntl.ioctl(descriptor, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
-
-
-def family(pid: int) -> list[int]:
-    """Return the living processes that are in the session *pid* or descend from the process *pid*, without itself."""
-    parents: dict[int, int] = {}
-    found: set[int] = set()
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            with suppress(OSError, IndexError, ValueError):
-                fields = Path(f"/proc/{name}/stat").read_text(errors="replace").rpartition(")")[2].split()
-                parents[int(name)] = int(fields[1])
-                if int(fields[3]) == pid and fields[0] not in "ZX":
-                    found.add(int(name))
-    pending = [pid]
-    while pending:
-        above = pending.pop()
-        below = [child for child, parent in parents.items() if parent == above]
-        found.update(below)
-        pending += below
-    return sorted(found - {pid, os.getpid()})

@@ -6,6 +6,7 @@ Whoever listens hears each change; people are told of it as an event, once it ha
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -262,32 +263,30 @@ class Watcher:
             self._doubt = self._clock.callLater(STILL, self._doubt_now, seen)
 
     def _doubt_now(self, seen: str) -> None:
-        if self._is_said_to_work():
-            Deferred.fromCoroutine(self._compare(seen)).addErrback(
-                lambda failure: log.failure("The attention of an agent could not be told", failure)
-            )
+        Deferred.fromCoroutine(self._compare(seen)).addErrback(
+            lambda failure: log.failure("The attention of an agent could not be told", failure)
+        )
 
+    @property
     def _is_said_to_work(self) -> bool:
-        """Return whether the agent server says that the agent works, for all that it has said nothing since the last message."""
-        observer = self._observer
-        if observer is None or observer.status is not AgentStatus.RUNNING or self._ended:
-            return False
-        if observer.messages and observer.messages[max(observer.messages)].role == "user":
-            return True
-        self._doubt_later("")
-        return False
+        return self._observer is not None and self._observer.status is AgentStatus.RUNNING and not self._ended
+
+    @property
+    def _has_said_nothing(self) -> bool:
+        """Whether the last message is the user's."""
+        said = self._observer.messages if self._observer is not None else {}
+        return bool(said) and said[max(said)].role == "user"
 
     async def _compare(self, seen: str) -> None:
-        """Read the screen of an agent that is said to work, and believe it when it looks as *seen* and idle."""
-        assert self._driver is not None
-        try:
-            screen = await self._driver.screen()
-        except Refusal:
-            screen = ""
-        if not self._is_said_to_work():
+        """Read the screen of an agent that is said to work and says nothing; believe it when it is idle and looks as *seen*."""
+        screen = ""
+        if self._is_said_to_work and self._has_said_nothing and self._driver is not None:
+            with suppress(Refusal):
+                screen = await self._driver.screen()
+        if not self._is_said_to_work:
             return
         idle = classify(screen, self.marks, datetime.now().astimezone())
-        if idle.kind is Kind.IDLE and screen == seen:
+        if idle.kind is Kind.IDLE and screen == seen and self._has_said_nothing:
             self.screen = screen
             self._set(Attention(Kind.STUCK, idle.line))
         elif self.now.kind is Kind.STUCK:

@@ -307,13 +307,14 @@ class MessageQueue:
         while not self._turn_is_over(one):
             await self._expire()
             urgent = self._open.next()
-            if urgent is not None and urgent.at is At.INTERRUPT and self._watcher.now.kind not in ASKING:
+            blocked = self._watcher.now.kind in (*ASKING, Kind.STUCK)
+            if urgent is not None and urgent.at is At.INTERRUPT and not blocked:
                 self._say_held("")
                 if await self._interrupt_once(urgent):
                     one = replace(one, interrupted=True)
                     self._open.put([one])
             elif urgent is not None:
-                self._say_held(self._why_held() if self._watcher.now.kind in ASKING else "")
+                self._say_held(self._why_held() if blocked else "")
             await self._clear_again()
             await self._bell.heard()
         await self._answered(one)
