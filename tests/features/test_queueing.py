@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred, ensureDeferred
 
 from agentproxy.agents.driver import Busy, Outcome, Refused, Sent, TypedNotEntered, Unknown, Unreachable
 from agentproxy.errors import STORE_UNAVAILABLE, Refusal
+from agentproxy.features.attention import STILL
 from agentproxy.features.open_deliveries import OpenDeliveries
 from agentproxy.features.queueing import ESCAPE_PAUSE
 from agentproxy.model.attention import Marks
@@ -76,6 +77,23 @@ def test_a_question_holds_the_queue_and_says_so() -> None:
         "the agent waits for a person: Allow? [y/n]",
         "",
     ]
+    scene.end()
+
+
+def test_a_stuck_agent_server_holds_the_queue_behind_a_delivered_message() -> None:
+    """What was delivered is followed no further, and whoever waits behind it reads why; a turn that ends lets the queue go on."""
+    scene = Scene()
+    scene.agent.turn(IDLE)
+    scene.accept("again")
+    assert scene.agent.entered == ["again"]
+    scene.accept("and again")
+    scene.agent.screen_text = IDLE
+    scene.clock.advance(STILL)
+    assert scene.queue.held == ""
+    scene.clock.advance(STILL)
+    assert "restart the session" in scene.queue.held
+    scene.agent.finish_turn()
+    assert (scene.agent.entered, scene.queue.held) == (["again", "and again"], "")
     scene.end()
 
 
