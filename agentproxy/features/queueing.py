@@ -28,7 +28,7 @@ from agentproxy.features.observing import Observer
 from agentproxy.features.open_deliveries import AGAIN, OpenDeliveries
 from agentproxy.features.queue_terms import Ledger, Terms
 from agentproxy.features.recovering import Recovery
-from agentproxy.model.attention import ASKING, Kind
+from agentproxy.model.attention import ASKING, Kind, says_something
 from agentproxy.model.delivery import At, Delivery, DeliveryState, answer_in, moved
 from agentproxy.model.event import NewEvent
 from agentproxy.runtime.moments import Moment
@@ -37,6 +37,9 @@ log = Logger()
 
 ESCAPE_PAUSE = 0.5
 """Seconds after interrupt keys: an Esc and the key behind it would be read as one Alt key."""
+SILENT = 5.0
+"""Seconds for which an agent that has said nothing to a message has to stay quiet before its turn is over: on a busy machine it
+begins to work later than an agent server calls a screen that stands still quiet."""
 ANSWER_LIMIT = 65_536
 """Characters of an answer that are kept with its delivery; the transcript has all of it."""
 
@@ -59,6 +62,7 @@ class MessageQueue:
         self._running: Deferred[Any] | None = None
         self._bell = Bell(clock)
         self._after_turn = -1
+        self._quiet_since = (-1, 0.0)
         self._turns: dict[str, tuple[int, int]] = {}
         self._interrupted: set[str] = set()
         self._typing: str | None = None
@@ -325,13 +329,25 @@ class MessageQueue:
         return answer_in(ordered(self._observer), one.message_id)
 
     def _turn_is_over(self, one: Delivery) -> bool:
-        """Return whether the agent turned quiet after the message showed, or after it was typed and with an answer."""
+        """Return whether the agent turned quiet with an answer after the message was typed, or stays quiet without one."""
         assert self._observer is not None
         assert one.message_id is not None
         typed, seen = self._turns.get(one.id, (0, 0))
         quiet = self._observer.quiet_turns
-        over = self._watcher.takes_message and (quiet > seen or (quiet > typed and bool(self._answer(one))))
+        says = says_something(self._answer(one), self._watcher.marks)
+        is_quiet = self._watcher.takes_message and quiet > (typed if says else seen)
+        over = is_quiet and (says or one.interrupted or self._stays_quiet(quiet))
         return over or any(other.role == "user" and other.id > one.message_id for other in ordered(self._observer))
+
+    def _stays_quiet(self, turn: int) -> bool:
+        """Return whether a quiet time has lasted long enough for an agent that says nothing; else look again when it has."""
+        now = self._clock.seconds()
+        if self._quiet_since[0] != turn:
+            self._quiet_since = (turn, now)
+        left = self._quiet_since[1] + SILENT - now
+        if left > 0:
+            self._bell.ring_in("silent", left)
+        return left <= 0
 
     async def _answered(self, one: Delivery) -> None:
         now, attention = datetime.now(UTC), self._watcher.now

@@ -137,6 +137,13 @@ class Attention:
         return ACTIONS[self.kind]
 
 
+def says_something(text: str, marks: Marks) -> bool:
+    """Return whether an agent's words are more than its input line, which the real agentapi leaves below them."""
+    found = next((match for pattern in marks.idle if (match := pattern.search(text))), None)
+    above = text if found is None else text[: text.rfind("\n", 0, found.end()) + 1]
+    return any(character.isalnum() for character in above)
+
+
 def last_rows(screen: str, rows: int = ROWS) -> str:
     """Return the last *rows* rows of a screen, trailing spaces and blank rows at its end dropped."""
     return "\n".join([row.rstrip() for row in screen.rstrip().split("\n")][-rows:])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -15,11 +16,11 @@ from agentproxy.agents.driver import Busy, Outcome, Refused, Sent, TypedNotEnter
 from agentproxy.errors import STORE_UNAVAILABLE, Refusal
 from agentproxy.features.attention import STILL
 from agentproxy.features.open_deliveries import OpenDeliveries
-from agentproxy.features.queueing import ESCAPE_PAUSE
+from agentproxy.features.queueing import ESCAPE_PAUSE, SILENT
 from agentproxy.model.attention import Marks
 from agentproxy.model.delivery import At, DeliveryState, moved
 from agentproxy.model.session import AgentStatus
-from tests.features.queue_scene import ASKING, IDLE, NOW, WORKING, Scene, SimulatedAgent
+from tests.features.queue_scene import ASKING, IDLE, MARKS, NOW, WORKING, Scene, SimulatedAgent
 
 
 def test_messages_are_typed_in_order_each_after_the_turn_before() -> None:
@@ -77,6 +78,38 @@ def test_a_question_holds_the_queue_and_says_so() -> None:
         "the agent waits for a person: Allow? [y/n]",
         "",
     ]
+    scene.end()
+
+
+@pytest.mark.parametrize("left", ["", f"{IDLE}\n  some hint"])
+def test_a_slow_agent_has_not_answered_yet(left: str) -> None:
+    """An agent that stands still before it begins to work is not done; what an agent server calls its words is its input line."""
+    scene = Scene(replace(MARKS, idle=(re.compile(r"^\[\d+\] > ?", re.MULTILINE),)))
+    scene.agent.turn(IDLE)
+    one = scene.accept("hello")
+    if left:
+        scene.agent.say("agent", left)
+    scene.agent.status_is(AgentStatus.STABLE, IDLE)
+    scene.clock.advance(SILENT - 1)
+    assert scene.state(one) == "delivered"
+    scene.agent.status_is(AgentStatus.RUNNING, WORKING)
+    scene.clock.advance(SILENT)
+    if left:
+        scene.agent.transcript.pop()  # its words replace what was called so
+    scene.agent.finish_turn()
+    assert scene.state(one) == "answered"
+    assert "answer 1 to hello" in (scene.ledger.rows[one].answer or "")
+    scene.end()
+
+
+def test_an_agent_that_says_nothing_has_answered_when_it_stays_quiet() -> None:
+    """Some commands of an agent have no answer."""
+    scene = Scene()
+    scene.agent.turn(IDLE)
+    one = scene.accept("/clear")
+    scene.agent.status_is(AgentStatus.STABLE, IDLE)
+    scene.clock.advance(SILENT)
+    assert (scene.state(one), scene.ledger.rows[one].answer) == ("answered", "")
     scene.end()
 
 
@@ -203,6 +236,7 @@ def test_what_may_have_been_typed_is_never_typed_again(outcome: Outcome, state: 
     scene.agent.turn(IDLE)
     scene.agent.turn(IDLE)
     assert scene.agent.entered == ([] if state == "uncertain" else ["next"])
+    scene.clock.advance(SILENT)
     assert scene.state(behind) == ("accepted" if state == "uncertain" else "answered")
     scene.end()
 
