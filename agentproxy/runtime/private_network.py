@@ -13,6 +13,7 @@ import os
 import select
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -21,7 +22,9 @@ from typing import NoReturn
 RESOLVER = "10.0.2.3"
 """Where slirp4netns answers questions for names."""
 WITHIN = 15.0
-"""Seconds that slirp4netns may take."""
+"""Seconds that slirp4netns may take, and bubblewrap for the loopback before it."""
+PAUSE = 0.001
+_LOOPBACK = b"127.0.0.1"
 _NS_GET_USERNS = 0xB701
 _RESOLV_CONF = "/etc/resolv.conf"
 
@@ -70,6 +73,7 @@ def _help(slirp: str, told: int, goes_on: int, ends: int) -> NoReturn:
     if pid is None:
         os._exit(1)  # bubblewrap has said why
     said = os.memfd_create("slirp4netns")
+    _wait_for_loopback(pid)
     why = _start(slirp, pid, ends, said)
     if why is None:
         with suppress(BrokenPipeError):  # bubblewrap has ended meanwhile, and has said why
@@ -94,10 +98,25 @@ def _sandbox(told: int) -> int | None:
     return None
 
 
+def _wait_for_loopback(pid: int) -> None:
+    """Let bubblewrap finish its own part of the network.
+
+    It tells of the sandbox before it gives the loopback its address. slirp4netns takes the loopback up, whereupon Linux gives it
+    that same address, and bubblewrap would fail with its own.
+    """
+    until = time.monotonic() + WITHIN
+    with suppress(OSError):  # the sandbox has ended
+        while _LOOPBACK not in Path(f"/proc/{pid}/net/fib_trie").read_bytes() and time.monotonic() < until:
+            time.sleep(PAUSE)
+
+
 def _start(slirp: str, pid: int, ends: int, said: int) -> str | None:
     """Start slirp4netns and return why it does not work, None when it does."""
     ready, tells = os.pipe()
-    network = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY)
+    try:
+        network = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY)
+    except OSError:
+        os._exit(1)  # bubblewrap has ended, and has said why
     # Who is not root enters by the user namespace that the network belongs to; bubblewrap may have made another inside of it.
     owner = fcntl.ioctl(network, _NS_GET_USERNS) if os.geteuid() != 0 else None
     how = "--enable-sandbox" if owner is None else f"--userns-path=/proc/self/fd/{owner}"
