@@ -11,7 +11,7 @@ from typing import Any
 
 from agentproxy.embedded.extraction import is_busy, is_unfinished
 from agentproxy.embedded.screen import Screen
-from agentproxy.embedded.work import processor_time, works
+from agentproxy.embedded.work import Use, use_of
 
 QUIET = 2.0
 """Seconds without a change of the screen."""
@@ -67,7 +67,7 @@ class Quiet:
     def _almost(self) -> None:
         self._expect(WORK_WINDOW, self._over, self._used(), self._clock.seconds())
 
-    def _over(self, used: tuple[float, float] | None, since: float) -> None:
+    def _over(self, used: Use | None, since: float) -> None:
         self._call = None
         if self.suspended:
             return
@@ -76,7 +76,7 @@ class Quiet:
         else:
             self._on_quiet()
 
-    def _works(self, used: tuple[float, float] | None, since: float) -> bool:
+    def _works(self, used: Use | None, since: float) -> bool:
         quiet = self._clock.seconds() - self._since
         rows, kind = self._screen.rows, self._agent_type
         if quiet < BUSY_QUIET and (is_busy(rows, kind) or is_unfinished(rows, kind)):
@@ -84,8 +84,8 @@ class Quiet:
         now_used = self._used()
         if used is None or now_used is None or quiet >= WORK_QUIET:
             return False
-        return works(used, now_used, self._clock.seconds() - since)
+        return now_used.is_work_since(used, self._clock.seconds() - since)
 
-    def _used(self) -> tuple[float, float] | None:
+    def _used(self) -> Use | None:
         pid = self._pid()
-        return processor_time(pid) if pid is not None else None
+        return use_of(pid) if pid is not None else None

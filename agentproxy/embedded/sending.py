@@ -27,7 +27,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from agentproxy.embedded.screen import Place, Screen
 from agentproxy.embedded.talk import SendError
 from agentproxy.embedded.terminal import Terminal
-from agentproxy.embedded.work import processor_time, works
+from agentproxy.embedded.work import use_of
 
 ECHO_DEADLINE = 2.0
 """Seconds within which typed text shows, if it shows at all."""
@@ -165,9 +165,9 @@ class Sender:
 
     async def _works(self) -> bool:
         """Say whether the agent computes: it may be about to take the key that it was given."""
-        used, since = processor_time(self._terminal.pid), self._clock.seconds()
+        used, since = use_of(self._terminal.pid), self._clock.seconds()
         await self._wait_change(WORK_SEEN)
-        return works(used, processor_time(self._terminal.pid), self._clock.seconds() - since)
+        return use_of(self._terminal.pid).is_work_since(used, self._clock.seconds() - since)
 
     def _press(self, data: bytes) -> None:
         if not self._terminal.write(data):
