@@ -21,6 +21,7 @@ from agentproxy.features.keyboard import Keyboard
 from agentproxy.features.living import LivingSession
 from agentproxy.features.queue_terms import Terms
 from agentproxy.features.queueing import MessageQueue
+from agentproxy.features.turn_ends import WORKING
 from agentproxy.model.attention import ASKING, Attention, Kind, last_rows
 from agentproxy.model.delivery import Delivery, DeliveryState
 from agentproxy.model.message import Message
@@ -117,9 +118,10 @@ class Attendant(Companion):
         if self.keyboard.holder in (None, TERMINAL):
             self.keyboard.take(TERMINAL, TYPING_HOLDS)
 
-    def interrupting(self) -> Callable[[], Awaitable[None]]:
+    async def interrupting(self) -> Callable[[], Awaitable[None]]:
         """Return what is to be done after the interrupt keys: the input line of an agent that worked is emptied."""
-        worked = self.watcher.now.kind in (Kind.WORKING, Kind.UNREACHABLE) or self.queue.is_typing
+        await self.queue.before_interrupt()
+        worked = self.watcher.now.kind in WORKING or self.queue.is_typing
         return self.queue.after_interrupt if worked else nothing
 
     def gone(self) -> None:

@@ -26,8 +26,8 @@ class Companion:
     def keys_typed(self) -> None:
         """Somebody types at the agent's terminal."""
 
-    def interrupting(self) -> Callable[[], Awaitable[None]]:
-        """The agent is about to be interrupted; what is returned is to be done when it was."""
+    async def interrupting(self) -> Callable[[], Awaitable[None]]:
+        """The agent is to be interrupted when this returns; what is returned is to be done when it was."""
         return nothing
 
     def gone(self) -> None:

@@ -28,8 +28,9 @@ from agentproxy.features.observing import Observer
 from agentproxy.features.open_deliveries import AGAIN, OpenDeliveries
 from agentproxy.features.queue_terms import Ledger, Terms
 from agentproxy.features.recovering import Recovery
-from agentproxy.model.attention import ASKING, Kind, says_something
-from agentproxy.model.delivery import At, Delivery, DeliveryState, answer_in, moved
+from agentproxy.features.turn_ends import TurnEnds
+from agentproxy.model.attention import ASKING, Kind
+from agentproxy.model.delivery import At, Delivery, DeliveryState, moved
 from agentproxy.model.event import NewEvent
 from agentproxy.runtime.moments import Moment
 
@@ -37,9 +38,6 @@ log = Logger()
 
 ESCAPE_PAUSE = 0.5
 """Seconds after interrupt keys: an Esc and the key behind it would be read as one Alt key."""
-SILENT = 5.0
-"""Seconds for which an agent that has said nothing to a message has to stay quiet before its turn is over: on a busy machine it
-begins to work later than an agent server calls a screen that stands still quiet."""
 ANSWER_LIMIT = 65_536
 """Characters of an answer that are kept with its delivery; the transcript has all of it."""
 
@@ -62,9 +60,7 @@ class MessageQueue:
         self._running: Deferred[Any] | None = None
         self._bell = Bell(clock)
         self._after_turn = -1
-        self._quiet_since = (-1, 0.0)
-        self._turns: dict[str, tuple[int, int]] = {}
-        self._interrupted: set[str] = set()
+        self._turns = TurnEnds(watcher, self._bell, clock)
         self._typing: str | None = None
         self._clearing = 0
         self._put_back: str | None = None
@@ -82,6 +78,7 @@ class MessageQueue:
     def attach(self, driver: AgentServerDriver, observer: Observer) -> None:
         """Begin to work."""
         self._driver, self._observer = driver, observer
+        self._turns.attach(observer)
         self._running = Deferred.fromCoroutine(self._run())
         self._running.addErrback(self._stopped)
 
@@ -132,11 +129,17 @@ class MessageQueue:
             with self._emptying():
                 await self._press_clear(text)
 
+    async def before_interrupt(self) -> None:
+        """Wait until an agent that was given a message a moment ago hears its interrupt keys."""
+        if self._typing is None and (seconds := self._turns.until_begun()) > 0:
+            await self._sleep(seconds)
+
     async def after_interrupt(self) -> None:
         """Empty the input line: an agent that is interrupted before it answers may put the message back into it.
 
         What is being typed comes first.
         """
+        self._turns.interrupted()
         if self._observer is None or not self._terms.clear:
             return
         with self._emptying():
@@ -214,7 +217,7 @@ class MessageQueue:
         self._say_held(why)
         if one is None or why or not self._can_type():
             if one is not None and not why and one.at is At.INTERRUPT:
-                await self._interrupt_once(one)
+                await self._interrupt_for(one)
             if one is not None and not why:
                 await self._clear_again()
             await self._bell.heard()
@@ -270,8 +273,7 @@ class MessageQueue:
         now = datetime.now(UTC)
         if result.fate is Fate.SHOWN:
             assert result.message is not None
-            assert self._observer is not None
-            self._turns[typing.id] = (turn, self._observer.quiet_turns)
+            self._turns.begun(typing.id, turn)
             await self._delivered(typing, result.message.id)
         elif result.fate in (Fate.BUSY, Fate.NOT_TYPED):
             self._after_turn = turn if result.fate is Fate.BUSY else self._after_turn
@@ -308,13 +310,13 @@ class MessageQueue:
         if one.incarnation != self._terms.incarnation or one.message_id is None:
             self._open.forget(one)
             return
-        while not self._turn_is_over(one):
+        while not self._turns.is_over(one):
             await self._expire()
             urgent = self._open.next()
             blocked = self._watcher.now.kind in (*ASKING, Kind.STUCK)
             if urgent is not None and urgent.at is At.INTERRUPT and not blocked:
                 self._say_held("")
-                if await self._interrupt_once(urgent):
+                if await self._interrupt_for(urgent):
                     one = replace(one, interrupted=True)
                     self._open.put([one])
             elif urgent is not None:
@@ -323,46 +325,19 @@ class MessageQueue:
             await self._bell.heard()
         await self._answered(one)
 
-    def _answer(self, one: Delivery) -> str:
-        assert self._observer is not None
-        assert one.message_id is not None
-        return answer_in(ordered(self._observer), one.message_id)
-
-    def _turn_is_over(self, one: Delivery) -> bool:
-        """Return whether the agent turned quiet with an answer after the message was typed, or stays quiet without one."""
-        assert self._observer is not None
-        assert one.message_id is not None
-        typed, seen = self._turns.get(one.id, (0, 0))
-        quiet = self._observer.quiet_turns
-        says = says_something(self._answer(one), self._watcher.marks)
-        is_quiet = self._watcher.takes_message and quiet > (typed if says else seen)
-        over = is_quiet and (says or one.interrupted or self._stays_quiet(quiet))
-        return over or any(other.role == "user" and other.id > one.message_id for other in ordered(self._observer))
-
-    def _stays_quiet(self, turn: int) -> bool:
-        """Return whether a quiet time has lasted long enough for an agent that says nothing; else look again when it has."""
-        now = self._clock.seconds()
-        if self._quiet_since[0] != turn:
-            self._quiet_since = (turn, now)
-        left = self._quiet_since[1] + SILENT - now
-        if left > 0:
-            self._bell.ring_in("silent", left)
-        return left <= 0
-
     async def _answered(self, one: Delivery) -> None:
         now, attention = datetime.now(UTC), self._watcher.now
         reason = f"{attention.kind.value}: {attention.line}" if attention.wanted else ""
-        answer = self._answer(one)[:ANSWER_LIMIT]
+        answer = self._turns.answer(one)[:ANSWER_LIMIT]
         done = moved(one, DeliveryState.ANSWERED, now, answer=answer, answered_at=now, reason=reason)
-        self._turns.pop(one.id, None)
+        self._turns.forget(one.id)
         await self._open.become(done)
 
-    async def _interrupt_once(self, one: Delivery) -> bool:
-        """Press the interrupt keys for a delivery, once; return whether they were pressed."""
+    async def _interrupt_for(self, one: Delivery) -> bool:
+        """Press the interrupt keys for a delivery when it is time; return whether they were pressed."""
         assert self._driver is not None
-        if one.id in self._interrupted or self._watcher.now.kind not in (Kind.WORKING, Kind.UNREACHABLE):
+        if not self._turns.interrupt_is_due(one.id):
             return False
-        self._interrupted.add(one.id)
         await self._driver.interrupt(self._terms.interrupt)
         self._terms.tell("agent.interrupted", {"by": one.sender})
         await self.after_interrupt()

@@ -215,7 +215,8 @@ class Sessions(VisibleSessions):
         living = self._roll.get(session_id)
         if living is None or living.driver is None or living.record.phase is not Phase.READY:
             raise Refusal(SESSION_NOT_RUNNING, session_id=session_id)
-        afterwards = living.companion.interrupting()
-        await interrupt(living.driver, living.interrupt_keys)
+        driver = living.driver
+        afterwards = await living.companion.interrupting()
+        await interrupt(driver, living.interrupt_keys)
         await afterwards()
         living.tell("agent.interrupted", {"by": principal.user_id})

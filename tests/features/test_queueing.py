@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any, cast
@@ -16,7 +16,8 @@ from agentproxy.agents.driver import Busy, Outcome, Refused, Sent, TypedNotEnter
 from agentproxy.errors import STORE_UNAVAILABLE, Refusal
 from agentproxy.features.attention import STILL
 from agentproxy.features.open_deliveries import OpenDeliveries
-from agentproxy.features.queueing import ESCAPE_PAUSE, SILENT
+from agentproxy.features.queueing import ESCAPE_PAUSE
+from agentproxy.features.turn_ends import BEGINS, PRESS_AGAIN, PRESSES, SILENT
 from agentproxy.model.attention import Marks
 from agentproxy.model.delivery import At, DeliveryState, moved
 from agentproxy.model.session import AgentStatus
@@ -174,11 +175,28 @@ def test_a_spent_budget_holds_the_queue_but_no_turn() -> None:
     scene.end()
 
 
+KEY = "\x03"
+
+
+@dataclass
+class Deaf(SimulatedAgent):
+    """Does not hear its interrupt keys a few times."""
+
+    deaf: int = 1
+
+    async def interrupt(self, keys: Sequence[str]) -> Outcome:
+        if self.pressed.count(KEY) >= self.deaf:
+            return await super().interrupt(keys)
+        self.pressed += keys
+        return Sent()
+
+
 def test_an_urgent_message_interrupts_the_turn() -> None:
     """It is typed before what waits; the interrupted one says so and has what the agent had said."""
     scene = Scene()
     first, second = scene.accept("one"), scene.accept("two")
     scene.accept("stop", at=At.INTERRUPT)
+    scene.clock.advance(BEGINS)
     scene.work(scene.settled)
     assert scene.agent.entered == ["one", "stop", "two"]
     assert scene.agent.pressed[0] == "\x03"
@@ -186,6 +204,44 @@ def test_an_urgent_message_interrupts_the_turn() -> None:
     assert scene.ledger.rows[first].interrupted
     assert scene.ledger.rows[first].answer == "interrupted"
     assert not scene.ledger.rows[second].interrupted
+    scene.end()
+
+
+@pytest.mark.parametrize("deaf", [1, PRESSES - 1])
+def test_an_agent_that_does_not_hear_its_interrupt_keys_is_interrupted_again(deaf: int) -> None:
+    """Not within the second in which it begins its turn, and not for ever."""
+    scene = Scene()
+    scene.crash()
+    scene.agent = agent = Deaf(scene.clock, scene.steps, deaf=deaf)
+    scene.begin()
+    first = scene.accept("one")
+    scene.accept("stop", at=At.INTERRUPT)
+    scene.clock.pump([BEGINS / 4] * 3)
+    assert (agent.entered, agent.pressed.count(KEY)) == (["one"], 0)
+    scene.clock.advance(BEGINS / 4)
+    for pressed in range(1, deaf + 1):
+        assert agent.pressed.count(KEY) == pressed
+        scene.clock.pump([ESCAPE_PAUSE, PRESS_AGAIN - ESCAPE_PAUSE])
+    assert agent.pressed.count(KEY) == deaf + 1
+    scene.work(scene.settled)
+    assert agent.entered == ["one", "stop"]
+    assert scene.ledger.rows[first].interrupted
+    scene.end()
+
+
+def test_interrupt_keys_that_do_nothing_are_not_pressed_for_ever() -> None:
+    """Then the message waits for the end of the turn."""
+    scene = Scene()
+    scene.crash()
+    scene.agent = agent = Deaf(scene.clock, scene.steps, deaf=100)
+    scene.begin()
+    scene.accept("one")
+    scene.accept("stop", at=At.INTERRUPT)
+    scene.clock.pump([1.0] * 60)
+    assert (agent.entered, agent.pressed.count(KEY)) == (["one"], PRESSES)
+    agent.finish_turn()
+    assert agent.entered == ["one", "stop"]
+    scene.work(scene.settled)
     scene.end()
 
 
@@ -415,6 +471,7 @@ def test_a_message_that_an_agent_puts_back_is_removed_before_the_next() -> None:
     scene.accept("one")
     assert agent.entered == ["one"]
     scene.accept("two", at=At.INTERRUPT)
+    scene.clock.advance(BEGINS)
     assert (agent.pressed, agent.screen_text) == (["\x03"], "[1] > one")
     scene.clock.advance(ESCAPE_PAUSE)
     assert agent.pressed == ["\x03", "\x15\x15"]
@@ -429,6 +486,7 @@ def test_a_message_that_is_put_back_late_is_removed_too() -> None:
     agent.late = True
     scene.accept("one")
     scene.accept("two", at=At.INTERRUPT)
+    scene.clock.advance(BEGINS)
     scene.clock.advance(ESCAPE_PAUSE)
     assert agent.pressed == ["\x03", "\x15\x15"]
     agent.turn("[1] > one")
