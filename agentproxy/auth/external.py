@@ -12,7 +12,6 @@ from twisted.internet.interfaces import IReactorTime
 from agentproxy.auth.authenticator import Answer, Authenticator
 from agentproxy.auth.github import GitHub
 from agentproxy.auth.github_tokens import GitHubTokens
-from agentproxy.auth.oidc import Oidc
 from agentproxy.auth.providers import GitHubLogin, Provider
 from agentproxy.auth.showing import Credential
 from agentproxy.config.auth_options import AuthOptions
@@ -65,6 +64,8 @@ def external(
             providers["github"] = GitHubLogin(auth.github, tokens, treq)
             tokens.with_login = True
     if auth.oidc.issuer and auth.oidc.client_id:
+        from agentproxy.auth.oidc import Oidc  # dear, and only for this
+
         providers["oidc"] = Oidc(auth.oidc, roles, treq)
         authenticators["oidc"] = Offer("oidc", auth.oidc.name)
     return External(authenticators, providers, tokens if auth.github.enabled else None)

@@ -190,8 +190,8 @@ class Adopter:
             await self._follow(replace(case, verdict=lost))
             return
         self._lives.adopt(living)
-        log.info("Session {session} goes on in process {pid}, known by its {proof}",
-                 session=case.session.id, pid=found.pid, proof=found.proof)  # fmt: skip
+        log.debug("Session {session} goes on in process {pid}, known by its {proof}",
+                  session=case.session.id, pid=found.pid, proof=found.proof)  # fmt: skip
 
     async def _go_on(self, case: _Case, resume: bool, reason: str) -> None:
         try:

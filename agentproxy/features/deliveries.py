@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
@@ -26,6 +26,7 @@ from agentproxy.errors import (
 )
 from agentproxy.features.delivery_waits import DeliveryWaits
 from agentproxy.features.detached import detached
+from agentproxy.features.gathering import Gathering
 from agentproxy.features.messaging import clean
 from agentproxy.features.queueing import MessageQueue
 from agentproxy.model.delivery import At, Delivery, DeliveryState, moved
@@ -88,6 +89,7 @@ class Deliveries:
         self._store, self._permits = store, permits
         self._queues: dict[str, MessageQueue] = {}
         self._waits = DeliveryWaits(self._read, clock)
+        self._loads = Gathering(clock, self._read_queues)
 
     # -- queues
 
@@ -102,9 +104,10 @@ class Deliveries:
 
     async def load(self, session_id: str) -> tuple[list[Delivery], list[str]]:
         """Return the open deliveries of a session, and who was served last."""
-        return await self._store.run(
-            lambda it: (rows.read_open(it, session_id), rows.read_recent_senders(it, session_id, 50))
-        )
+        return await self._loads.ask(session_id)
+
+    async def _read_queues(self, session_ids: Sequence[str]) -> Mapping[str, rows.Queue]:
+        return await self._store.run(lambda it: rows.read_queues(it, session_ids))
 
     async def life(self, session_id: str, incarnation: int) -> list[Message]:
         """Return the last messages of one incarnation, as far as the journal has them."""

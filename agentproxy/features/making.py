@@ -20,7 +20,7 @@ from agentproxy.features.incarnations import wish_again
 from agentproxy.features.living import LivingSession
 from agentproxy.features.messaging import clean
 from agentproxy.features.observing import Observer
-from agentproxy.features.preparing import Kitchen, Recipe, check, role_facts
+from agentproxy.features.preparing import Kitchen, Recipe, agent_of, check, role_facts
 from agentproxy.features.settling import until_stable
 from agentproxy.model.adoption import RESTART
 from agentproxy.model.backend import Backend
@@ -151,7 +151,7 @@ class Maker:
         living.log_size = lambda: self.output(session.id).size
         server = agent_servers.named(incarnation.agent_server, self._terms.stop_grace)
         try:
-            agent, _options = check(self._kitchen, wish_again(session))
+            agent = agent_of(self._kitchen, session)
             living.interrupt_keys = agent.interrupt
             if self.house is not None:
                 self._attend(living, agent, self.house)

@@ -16,7 +16,7 @@ from agentproxy.model.principal import Principal
 from agentproxy.model.repository import Repository
 from agentproxy.model.session import Session
 from agentproxy.model.start import StartRequest
-from agentproxy.runtime.catalogue import Agent, Catalogue
+from agentproxy.runtime.catalogue import Agent, Catalogue, unknown
 from agentproxy.runtime.clone import Cloner
 from agentproxy.runtime.directories import Directories
 from agentproxy.runtime.env_files import EnvFiles
@@ -91,6 +91,18 @@ def role_facts(principal: Principal, wish: StartRequest) -> Mapping[str, Any]:
     if wish.user_id and wish.user_id != principal.user_id:
         return {}
     return {"role": principal.role, "team_env_file": principal.env_file}
+
+
+def agent_of(kitchen: Kitchen, session: Session) -> Agent:
+    """Return the agent that runs in a session, whether or not it could be started now.
+
+    :raises Refusal: INVALID_REQUEST, the catalogue does not know it any more.
+    """
+    agent = kitchen.catalogue.agents.get(session.agent)
+    if agent is None:
+        raise Refusal(INVALID_REQUEST, unknown("agent", session.agent, kitchen.catalogue.agents))
+    command = tuple(session.options.get("command") or ())
+    return kitchen.catalogue.with_command(agent, command, allowed=True) if command else agent
 
 
 def _pick(kitchen: Kitchen, wish: StartRequest) -> tuple[Agent, bool]:

@@ -14,10 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-import http_ece
 from cryptography.hazmat.primitives.asymmetric import ec
-from joserfc import jwt
-from joserfc.jwk import ECKey
 from twisted.internet.defer import DeferredSemaphore, gatherResults
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
@@ -191,7 +188,11 @@ def _why(one: Subscription, told: int | str) -> str:
 
 
 def sealed(vapid: Vapid, one: Subscription, message: bytes, how: Urgent) -> tuple[dict[str, str], bytes]:
-    """Return the headers and the encrypted body for a subscription's push service. Takes a millisecond of a CPU."""
+    """Return the headers and the encrypted body for a subscription's push service. Takes a millisecond of a CPU; blocks."""
+    import http_ece  # these are dear, and only for this
+    from joserfc import jwt
+    from joserfc.jwk import ECKey
+
     body: bytes = http_ece.encrypt(
         message,
         salt=os.urandom(16),

@@ -169,12 +169,15 @@ def require_program(agent: Agent, which: Which) -> None:
         raise StepFailed("agent", f"{agent.command[0]} ({agent.title}) is not on PATH{how}", unavailable=True)
 
 
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where PyYAML has it
+
+
 def load(overlay: Mapping[str, Mapping[str, Any]] | None = None) -> Catalogue:
     """Return the catalogue with the configuration's ``agents:`` laid over it.
 
     :raises ValueError: a value of the overlay is wrong; the text names its path, ``agents.NAME.KEY``.
     """
-    rows: dict[str, dict[str, Any]] = yaml.safe_load(Path(__file__).with_name("catalogue.yaml").read_text("utf-8"))
+    rows: dict[str, dict[str, Any]] = yaml.load(Path(__file__).with_name("catalogue.yaml").read_bytes(), _LOADER)
     for name, row in (overlay or {}).items():
         rows[name] = {**rows.get(name, {}), **row}
     ordered = [*(name for name in rows if name not in LAST), *LAST]

@@ -137,6 +137,8 @@ class Daemon(Service):
         self._start_retention(store, maker)
         self._faces = faces = Faces(config, store, sessions, guard, self._reactor)
         await faces.listen(attendance, self._agent_server_trouble)
+        self._clearing = Clearing(store, recipes.session_directories(config))
+        self._clearing.start()
 
     async def _put_up_fence(self, server: AgentServer) -> Fence:
         try:
@@ -182,8 +184,6 @@ class Daemon(Service):
         if swept:
             log.info("Removed {count} empty cgroups that earlier servers have left", count=swept)
         await Adopter(store, incarnations, maker, read_boot_id(), adopting).take_over()
-        self._clearing = clearing = Clearing(store, recipes.session_directories(self._config))
-        clearing.start()
 
     def _start_retention(self, store: Store, maker: Maker) -> None:
         wanted = self._config.store.retention

@@ -26,9 +26,9 @@ from agentproxy.store import identity_tables as identity_tables
 from agentproxy.store import push as push
 from agentproxy.store.claiming import claim_database
 from agentproxy.store.engines import address, make_engines, make_private_file, sqlite_file
+from agentproxy.store.schema_version import is_newest
 from agentproxy.store.sealing import Sealer
 from agentproxy.store.trouble import StoreError, sentence, translated
-from agentproxy.store.upgrade import is_newest, upgrade
 from agentproxy.store.writer import Work, Writer
 
 T = TypeVar("T")
@@ -113,7 +113,7 @@ class Database:
                 self._prepare_beside(writing, file)
                 return
             self._claim = claim_database(file) if file is not None else None
-            upgrade(writing, file)
+            _bring_up_to_date(writing, file)
         except (OSError, SQLAlchemyError) as error:
             raise StoreError(
                 f"the database {self._url.render_as_string()} cannot be opened: {sentence(error)}"
@@ -126,7 +126,7 @@ class Database:
         with claim_database(file) if file is not None else nullcontext():
             alone, unused = make_engines(self._url, self._synchronous, 1)
             try:
-                upgrade(alone, file)
+                _bring_up_to_date(alone, file)
             finally:
                 alone.dispose()
                 unused.dispose()
@@ -232,3 +232,10 @@ def _read_in_thread(engine: Engine, work: Callable[[Connection], T]) -> T:
             return work(connection)
     except SQLAlchemyError as error:
         raise translated(error) from error
+
+
+def _bring_up_to_date(engine: Engine, file: Path | None) -> None:
+    if not is_newest(engine):
+        from agentproxy.store.upgrade import upgrade  # dear, and only for this
+
+        upgrade(engine, file)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select, update
 
 from agentproxy.errors import DELIVERY_NOT_FOUND, KEY_REUSED, Refusal
 from agentproxy.model.delivery import OPEN, At, Delivery, DeliveryState
@@ -160,14 +160,33 @@ def read_page(connection: Connection, session_id: str, states: Sequence[Delivery
     return [delivery_of(row) for row in reversed(list(connection.execute(wanted)))]
 
 
-def read_open(connection: Connection, session_id: str) -> list[Delivery]:
-    """Return the deliveries of a session that something is still to come of, in order of their position."""
-    return read_page(connection, session_id, sorted(OPEN, key=lambda one: one.value), 1_000_000)
+Queue = tuple[list[Delivery], list[str]]
+"""What a session's queue begins with: the open deliveries in order of their position, and who was served last."""
+_AT_ONCE = 500
+"""Sessions in one statement."""
+_SERVED = 50
+_TYPED = (DeliveryState.DELIVERED.value, DeliveryState.ANSWERED.value)
+_LAST_TYPED = (
+    select(deliveries)
+    .where(deliveries.c.session_id == bindparam("session"), deliveries.c.state.in_(_TYPED))
+    .order_by(deliveries.c.updated_at.desc())
+    .limit(_SERVED)
+)
 
 
-def read_recent_senders(connection: Connection, session_id: str, limit: int) -> list[str]:
-    """Return the senders of the last *limit* typed deliveries, the latest last."""
-    typed = [DeliveryState.DELIVERED.value, DeliveryState.ANSWERED.value]
-    wanted = select(deliveries).where((deliveries.c.session_id == session_id) & deliveries.c.state.in_(typed))
-    wanted = wanted.order_by(deliveries.c.updated_at.desc()).limit(limit)
-    return [delivery_of(row).sender for row in reversed(list(connection.execute(wanted)))]
+def read_queues(connection: Connection, session_ids: Sequence[str]) -> dict[str, Queue]:
+    """Return the queues of sessions as they begin."""
+    found: dict[str, Queue] = {one: ([], _recent_senders(connection, one)) for one in session_ids}
+    is_open = deliveries.c.state.in_(sorted(state.value for state in OPEN))
+    for first in range(0, len(session_ids), _AT_ONCE):
+        is_theirs = deliveries.c.session_id.in_(session_ids[first : first + _AT_ONCE])
+        wanted = select(deliveries).where(is_theirs, is_open).order_by(deliveries.c.position, deliveries.c.id)
+        for row in connection.execute(wanted):
+            found[row.session_id][0].append(delivery_of(row))
+    return found
+
+
+def _recent_senders(connection: Connection, session_id: str) -> list[str]:
+    """Return the senders of the last typed deliveries, the latest last."""
+    found = connection.execute(_LAST_TYPED, {"session": session_id})
+    return [delivery_of(row).sender for row in reversed(list(found))]

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import URL, Connection, Engine, Select, func, select
 from sqlalchemy.exc import DBAPIError
 
-from agentproxy.store import journal, resealing
+from agentproxy.store import journal, resealing, schema_version
 from agentproxy.store.claiming import claim_database
 from agentproxy.store.copying import backup as copy_file
 from agentproxy.store.engines import FILE, address, make_engines, sqlite_file
@@ -21,7 +21,6 @@ from agentproxy.store.rows import event_of, message_of, moment
 from agentproxy.store.schema import EVENT_COUNTER, counters, events, incarnations, messages, sessions
 from agentproxy.store.sealing import KEY_FILE, Sealer
 from agentproxy.store.trouble import StoreError, sentence
-from agentproxy.store.upgrade import revisions
 
 _PAGE = 1000
 
@@ -64,13 +63,13 @@ def check(url: str | None, directory: Path) -> Found:
     :raises StoreError: it cannot be opened at all.
     """
     with opened(url, directory) as (where, engine):
-        present, newest = revisions(engine)
+        present = schema_version.present(engine)
         with engine.connect() as connection:
-            return _checked(connection, where, directory, present, newest)
+            return _checked(connection, where, directory, present)
 
 
-def _checked(connection: Connection, where: URL, directory: Path, present: str | None, newest: str | None) -> Found:
-    if present != newest:
+def _checked(connection: Connection, where: URL, directory: Path, present: str | None) -> Found:
+    if present != (newest := schema_version.newest()):
         wrong = f"the schema is {present!r}, this version has {newest!r}: a start of the server brings it up to date"
         return Found((where.render_as_string(),), (*_damage(connection, where), wrong))
     faults = [*_damage(connection, where), *_wrong_numbers(connection)]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, cast
 
+from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
-from twisted.internet.task import Clock
 
 from agentproxy.errors import DELIVERY_SETTLED, TOO_MANY_REQUESTS, Refusal
 from agentproxy.features.deliveries import QUEUE_LIMIT, Deliveries, NewMessage
@@ -51,7 +51,7 @@ async def opened(directory: Path, session: Session = SESSION) -> tuple[Store, De
     store = a_store(directory)
     await store.open()
     await store.add_session(session, [])
-    deliveries, queue = Deliveries(store, Everybody(), Clock()), Queue()
+    deliveries, queue = Deliveries(store, Everybody(), cast(Any, reactor)), Queue()
     deliveries.opened(session.id, cast(Any, queue))
     return store, deliveries, queue
 

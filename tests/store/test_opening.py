@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 from twisted.internet import reactor
 
-from agentproxy.store import Sealer, Store, StoreError, copying, tending, upgrade
+from agentproxy.store import Sealer, Store, StoreError, copying, schema_version, tending
 from agentproxy.store.schema import metadata
 from tests.store.making import a_session, a_store
 
@@ -29,7 +31,7 @@ def execute(file: Path, statement: str) -> None:
 
 def newest() -> str:
     """Return the schema of this version."""
-    return str(ScriptDirectory(str(upgrade._SCRIPTS)).get_current_head())
+    return str(ScriptDirectory(str(schema_version.MIGRATIONS)).get_current_head())
 
 
 def tables(file: Path) -> set[str]:
@@ -110,6 +112,14 @@ async def test_a_database_is_used_beside_its_server(
     await late.close()
 
 
+def test_the_newest_schema_is_known_without_the_library_of_migrations() -> None:
+    """What a start compares is what the steps end with; a start imports nothing that only few need."""
+    assert schema_version.newest() == newest()
+    program = "import sys, agentproxy.service.daemon; print(sorted({'alembic', 'mako', 'pygments', 'joserfc'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
 @pytest_twisted.ensureDeferred
 async def test_an_older_schema_is_copied_then_upgraded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A start on an older database keeps its sessions, brings the new tables, and leaves a copy of what was before."""
@@ -118,12 +128,12 @@ async def test_an_older_schema_is_copied_then_upgraded(tmp_path: Path, monkeypat
     await store.add_session(a_session(), [])
     await store.close()
     steps = tmp_path / "migrations"
-    shutil.copytree(upgrade._SCRIPTS, steps)
+    shutil.copytree(schema_version.MIGRATIONS, steps)
     (steps / "versions" / "v8000_more.py").write_text(
         f"from alembic import op\nrevision, down_revision = '8000', '{newest()}'\n"
         "def upgrade():\n    op.execute('CREATE TABLE more (id INTEGER)')\n"
     )
-    monkeypatch.setattr(upgrade, "_SCRIPTS", steps)
+    monkeypatch.setattr(schema_version, "MIGRATIONS", steps)
     await store.open()
     assert await store.session("one") == a_session()
     await store.close()

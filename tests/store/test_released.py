@@ -19,7 +19,7 @@ from agentproxy.model.message import Message
 from agentproxy.model.permission import Grant
 from agentproxy.model.search import SessionQuery
 from agentproxy.model.session import Ending, EndReason, ExitStatus, Phase
-from agentproxy.store import Sealer, Store, approvals, deliveries, spending, tending, upgrade
+from agentproxy.store import Sealer, Store, approvals, deliveries, schema_version, spending, tending, upgrade
 from agentproxy.store.audit import AuditStore
 from agentproxy.store.engines import address
 from agentproxy.store.identity import IdentityStore
@@ -47,7 +47,7 @@ def put(revision: str, url: str | None, directory: Path) -> None:
     read(revision, directory / "stored.db")
     old, new = create_engine(f"sqlite:///{directory}/stored.db"), create_engine(address(url, directory))
     with old.connect() as stored, new.begin() as connection:
-        upgrade._run(ScriptDirectory(str(upgrade._SCRIPTS)), connection, revision)
+        upgrade._run(ScriptDirectory(str(schema_version.MIGRATIONS)), connection, revision)
         theirs, ours = MetaData(), MetaData()
         theirs.reflect(stored)
         ours.reflect(connection)
@@ -78,9 +78,9 @@ async def test_a_stored_database_is_opened(url: str | None, revision: str, tmp_p
     finally:
         await store.close()
     assert tending.check(url, tmp_path).faults == ()
-    if url is None and revision != upgrade.revisions(create_engine(f"sqlite:///{tmp_path}/agentproxy.db"))[1]:
+    if url is None and revision != schema_version.newest():
         [copy] = tmp_path.glob("agentproxy.db.before-*")
-        assert upgrade.revisions(create_engine(f"sqlite:///{copy}"))[0] == revision
+        assert schema_version.present(create_engine(f"sqlite:///{copy}")) == revision
 
 
 async def _sessions(store: Store) -> None:
@@ -127,7 +127,7 @@ async def _identity(store: Store) -> None:
 
 
 async def _deliveries(store: Store) -> None:
-    [delivery] = await store.run(lambda it: deliveries.read_open(it, "ready"))
+    [delivery], _served = (await store.run(lambda it: deliveries.read_queues(it, ["ready"])))["ready"]
     assert (delivery.id, delivery.sender, delivery.text) == ("d1", "ann", "good morning")
     [approval] = await store.run(approvals.read_open)
     assert (approval.prompt.subject, approval.prompt.choices[0].keys) == ("pytest -q", ("1",))
@@ -137,7 +137,7 @@ async def _deliveries(store: Store) -> None:
 
 def test_every_released_schema_is_stored() -> None:
     """Each step but the newest has its database in ``tests/store/released``: the newest is stored when the next one is made."""
-    steps = [step.revision for step in ScriptDirectory(str(upgrade._SCRIPTS)).walk_revisions()]
+    steps = [step.revision for step in ScriptDirectory(str(schema_version.MIGRATIONS)).walk_revisions()]
     assert set(steps[1:]) <= set(RELEASED)
 
 
