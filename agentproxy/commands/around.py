@@ -17,7 +17,7 @@ import click
 
 from agentproxy.commands import output
 from agentproxy.commands.github import init_github_repository, setup_gh
-from agentproxy.commands.keys import generate_token
+from agentproxy.commands.keys import generate_token, hash_key
 from agentproxy.commands.pushing import generate_vapid_keys, send_notification
 from agentproxy.runtime import catalogue
 from agentproxy.runtime.home_content import fill
@@ -30,6 +30,7 @@ def helpers() -> None:
 
 
 helpers.add_command(generate_token)
+helpers.add_command(hash_key)
 helpers.add_command(init_github_repository)
 helpers.add_command(setup_gh)
 helpers.add_command(send_notification)

@@ -1,17 +1,18 @@
-"""``generate-token`` of ``agentproxy helpers``: a static key for ``auth.static.keys_file``, as agentapi-proxy makes it."""
+"""``agentproxy helpers`` for static keys: one made for ``auth.static.keys_file``, as agentapi-proxy does it, and one hashed."""
 
 from __future__ import annotations
 
 import json
 import os
 import secrets
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import click
 
-from agentproxy.auth.hashes import sha256_of
+from agentproxy.auth.hashes import sha256_of, strong
 from agentproxy.auth.static import keys_of_file, read_keys
 from agentproxy.commands import output
 from agentproxy.model.permission import problem
@@ -58,6 +59,23 @@ def generate_token(
     except (OSError, ValueError) as error:
         raise click.ClickException(str(error)) from error
     output.show({"key": key, **{name: value for name, value in row.items() if name != "key"}}, [key])
+
+
+@click.command("hash-key")
+@output.json_option
+def hash_key() -> None:
+    """Print the hash that stands for a key in a file.
+
+    For keys that a person has thought up: it is scrypt. The key is asked for, or read from stdin.
+    """
+    typed = sys.stdin.isatty()
+    key = (
+        click.prompt("Key", hide_input=True, confirmation_prompt=True) if typed else sys.stdin.readline().rstrip("\r\n")
+    )
+    if not key:
+        raise click.UsageError("there is no key: type it, or write it to stdin as a line")
+    hashed = strong(key)
+    output.show({"key": hashed}, [hashed])
 
 
 def add(path: Path, row: dict[str, Any]) -> None:

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from agentproxy.auth.hashes import strong
 from tests.agent_servers import clean_environment
 from tests.daemon import Daemon
 from tests.journeys.test_people import has_ended
@@ -24,6 +23,21 @@ SPOKEN = "correct horse"
 INLINE = "inline-key-0123456789abcdef0123456789"
 
 
+def command(directory: Path, *words: str, said: str = "") -> str:
+    """Run a command of ``agentproxy helpers`` and return what it prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", "from agentproxy.cli import main; main()", "helpers", *words],
+        cwd=directory,
+        env=clean_environment(directory, {}),
+        input=said,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return done.stdout.strip()
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with the older form of the configuration and a file of keys in every form."""
@@ -33,7 +47,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         [
             {"key": PLAIN, "user_id": "plain", "role": "user", "permissions": ["session:create", "session:list"]},
             {"key": f"sha256:{hashlib.sha256(HASHED.encode()).hexdigest()}", "user_id": "hashed", "role": "admin"},
-            {"key": strong(SPOKEN), "user_id": "spoken", "role": "readonly", "permissions": ["session:list"]},
+            {
+                "key": command(directory, "hash-key", said=f"{SPOKEN}\n"),
+                "user_id": "spoken",
+                "role": "readonly",
+                "permissions": ["session:list"],
+            },
             {"key": "old-key-0123456789abcdef0123456789", "user_id": "old", "expires_at": "2020-01-01T00:00:00Z"},
             {"key": "odd-key-0123456789abcdef0123456789", "user_id": "odd", "expires_at": "someday"},
         ],
@@ -100,7 +119,6 @@ def test_the_usual_header_opens_nothing_when_another_is_named(daemon: Daemon) ->
 def test_a_key_that_is_made_while_it_runs_opens_and_is_taken_back(daemon: Daemon, place: Path) -> None:
     """``helpers generate-token`` adds one to the file; taken out, its stream ends and it opens nothing."""
     words = [
-        "helpers",
         "generate-token",
         "--output-path",
         "keys.json",
@@ -110,16 +128,7 @@ def test_a_key_that_is_made_while_it_runs_opens_and_is_taken_back(daemon: Daemon
         "admin",
         "--hashed",
     ]
-    made = subprocess.run(
-        [sys.executable, "-c", "from agentproxy.cli import main; main()", *words],
-        cwd=place,
-        env=clean_environment(place, {}),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    key = made.stdout.strip()
+    key = command(place, *words)
     assert key.startswith("ap_dora_")
     assert key not in (place / "keys.json").read_text()
     wait_for("the new key opens", lambda: who(daemon, key) == "dora")
