@@ -5,14 +5,14 @@ from __future__ import annotations
 import hmac
 import secrets
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from agentproxy.errors import INVALID_REQUEST, SHARE_EXPIRED, SHARE_NOT_FOUND, SHARE_UNKNOWN, Refusal
 from agentproxy.features.looking import VisibleSessions
 from agentproxy.features.permitting import Permits
 from agentproxy.model.credentials import Share, digest
-from agentproxy.model.permission import GRANTED, SESSION_VERBS, Decision, Grant, decide
+from agentproxy.model.permission import GRANTED, SESSION_VERBS, Decision, Grant, decide, may
 from agentproxy.model.principal import Principal
 from agentproxy.store.sharing import SharingStore
 
@@ -168,18 +168,23 @@ class Sharing:
     ) -> tuple[Sequence[Grant], Sequence[Access]]:
         """Return the grants of a session, and what a user could do to it and because of what.
 
-        :param user: None asks about the caller. Asking about others needs ``session.share``.
+        :param user: None asks about the caller. Asking about others needs ``session.share``; which credentials they have is said to
+            nobody but who reads everybody's audit.
         :raises Refusal: as :meth:`VisibleSessions.permitted`.
         """
         about_self = user in (None, caller.user_id)
         verb = "session.read" if about_self else "session.share"
         session = await self._sessions.permitted(caller, session_id, verb)
         grants = self._permits.grants_of(session_id)
-        principals = [caller] if about_self else list(self._known(user or "")) or [Principal(user or "", "none")]
+        principals = [caller] if about_self else self._others(caller, user or "")
         return grants, [
             Access(one, {verb: decide(one, verb, session, grants) for verb in SESSION_VERBS if verb != "session.start"})
             for one in principals
         ]
+
+    def _others(self, caller: Principal, user: str) -> list[Principal]:
+        found = list(self._known(user)) or [Principal(user, "none")]
+        return found if may(caller, "audit.read", "all") else [replace(one, credential="") for one in found]
 
     async def forget(self, session_id: str) -> None:
         """Take back everything about a session that was deleted."""

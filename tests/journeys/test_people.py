@@ -143,7 +143,10 @@ def test_a_grant_opens_a_session_until_it_is_taken_back(daemon: GuardedDaemon) -
     message = {"content": "from bob", "type": "user"}
     assert daemon.ask("bob", "POST", f"/{session_id}/message", message).status == 403
     assert daemon.ask("alice", "PUT", f"{path}/user:bob", {"access": "write"}).status == 200
-    verbs = daemon.ask("alice", "GET", f"{path}?user=bob").json()["access"][0]["verbs"]
+    shown = daemon.ask("alice", "GET", f"{path}?user=bob").json()["access"][0]
+    verbs = shown["verbs"]
+    assert shown["credential"] == "", "she need not know which keys he has"
+    assert daemon.ask("root", "GET", f"{path}?user=bob").json()["access"][0]["credential"]
     assert verbs["session.message"] == {"allowed": True, "because": "shared for write with user:bob"}
     assert verbs["session.stop"]["allowed"] is False
     assert daemon.ask("bob", "GET", f"{path}?user=alice").json()["code"] == "forbidden"
