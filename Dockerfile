@@ -33,7 +33,8 @@ VOLUME /data
 EXPOSE 8080
 USER 10001:10001
 STOPSIGNAL SIGTERM
+# At the port of the configuration; a port that only the command line names is not known here.
 HEALTHCHECK --interval=30s --timeout=5s --start-period=30s --retries=3 \
-    CMD ["python3", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8080/health', timeout=4).read()"]
+    CMD ["python3", "-c", "import urllib.request; from agentproxy.daemon import load_here; urllib.request.urlopen(f'http://127.0.0.1:{load_here(None).config.port}/health', timeout=4).read()"]
 ENTRYPOINT ["tini", "-s", "-g", "--", "agentproxy"]
 CMD ["server"]

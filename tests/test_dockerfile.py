@@ -117,15 +117,17 @@ def test_the_image_reads_the_mounted_configuration(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("up", [True, False])
 def test_the_health_check_tells_a_server_from_none(tmp_path: Path, up: bool) -> None:
-    """The command of HEALTHCHECK ends with 0 while the daemon answers, and with another status when it does not."""
+    """The command of HEALTHCHECK ends with 0 while the daemon answers at its configured port, else with another status."""
     command = json.loads(last("HEALTHCHECK").partition("CMD ")[2])
     assert command[0] == "python3"
     running = Daemon(tmp_path)
     try:
         if not up:
             running.stop()
-        program = command[2].replace(":8080/", f":{running.port}/")
-        done = subprocess.run([sys.executable, command[1], program], capture_output=True, timeout=60)
+        port = {"AGENTPROXY_PORT": str(running.port)}
+        done = subprocess.run(
+            [sys.executable, *command[1:]], env=clean_environment(tmp_path, port), capture_output=True, timeout=60
+        )
         assert (done.returncode == 0) is up
     finally:
         running.stop()
