@@ -62,6 +62,7 @@ class Watcher:
         screen is read.
     :ivar now: what is known.
     :ivar screen: the last screen that was read.
+    :ivar acp: as it was given.
     """
 
     def __init__(
@@ -71,7 +72,8 @@ class Watcher:
         self.screen = ""
         self.since = datetime.now(UTC)
         self.marks = marks
-        self._clock, self._tell, self._acp = clock, tell, acp
+        self.acp = acp
+        self._clock, self._tell = clock, tell
         self._driver: AgentServerDriver | None = None
         self._observer: Observer | None = None
         self._listeners: list[Callable[[], None]] = []
@@ -149,7 +151,7 @@ class Watcher:
             if self.request is None:
                 self._set(Attention(Kind.WORKING))
             self._doubt_later("")
-        elif self._acp:
+        elif self.acp:
             self._seen_turn = self._observer.quiet_turns if self._observer is not None else 0
             self._set(Attention(Kind.IDLE, input=True))
         else:
@@ -259,7 +261,7 @@ class Watcher:
     def _doubt_later(self, seen: str) -> None:
         if self._doubt is not None and self._doubt.active():
             self._doubt.cancel()
-        if self.marks.idle and not self._acp and not self._ended:
+        if self.marks.idle and not self.acp and not self._ended:
             self._doubt = self._clock.callLater(STILL, self._doubt_now, seen)
 
     def _doubt_now(self, seen: str) -> None:

@@ -74,7 +74,8 @@ class TurnEnds:
         quiet = self._observer.quiet_turns
         says = says_something(self.answer(one), self._watcher.marks)
         is_quiet = self._watcher.takes_message and quiet > (typed if says else seen)
-        over = is_quiet and (says or self._is_cut or self._stays_quiet(quiet))
+        is_sure = says or self._is_cut or self._watcher.acp  # that protocol says itself when a turn is over
+        over = is_quiet and (is_sure or self._stays_quiet(quiet))
         return over or any(other.role == "user" and other.id > one.message_id for other in ordered(self._observer))
 
     def forget(self, delivery_id: str) -> None:

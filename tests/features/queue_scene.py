@@ -187,7 +187,7 @@ class SimulatedAgent:
 class Scene:
     """One session's queue in front of its agent."""
 
-    def __init__(self, marks: Marks = MARKS, incarnation: int = 1) -> None:
+    def __init__(self, marks: Marks = MARKS, incarnation: int = 1, acp: bool = False) -> None:
         self.clock = Clock()
         self.steps = Steps()
         self.ledger = MemoryLedger(steps=self.steps)
@@ -198,12 +198,12 @@ class Scene:
         self.spent = ""
         self.turns = 0
         self.over: list[str] = []
-        self.marks, self.incarnation = marks, incarnation
+        self.marks, self.incarnation, self.acp = marks, incarnation, acp
         self.begin()
 
     def begin(self) -> None:
         """Start a server in front of the agent."""
-        self.watcher = Watcher(self.marks, self.clock, self.told.append)
+        self.watcher = Watcher(self.marks, self.clock, self.told.append, acp=self.acp)
         terms = Terms(
             session_id="s",
             incarnation=self.incarnation,

@@ -114,6 +114,16 @@ def test_an_agent_that_says_nothing_has_answered_when_it_stays_quiet() -> None:
     scene.end()
 
 
+def test_an_agent_on_its_protocol_that_says_nothing_has_answered_at_once() -> None:
+    """The protocol itself says that the turn is over."""
+    scene = Scene(acp=True)
+    scene.agent.turn(IDLE)
+    one = scene.accept("/clear")
+    scene.agent.status_is(AgentStatus.STABLE, "")
+    assert scene.state(one) == "answered"
+    scene.end()
+
+
 def test_a_stuck_agent_server_holds_the_queue_behind_a_delivered_message() -> None:
     """What was delivered is followed no further, and whoever waits behind it reads why; a turn that ends lets the queue go on."""
     scene = Scene()
