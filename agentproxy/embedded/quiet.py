@@ -54,6 +54,11 @@ class Quiet:
         self._since = self._clock.seconds()
         self._expect(QUIET - WORK_WINDOW, self._almost)
 
+    @property
+    def waits(self) -> bool:
+        """Return whether it is not known yet that the agent is quiet."""
+        return self._call is not None
+
     def stop(self) -> None:
         """Wait no more; twice does no harm."""
         if self._call is not None and self._call.active():

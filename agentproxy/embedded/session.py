@@ -161,6 +161,11 @@ class Session(Teller):
             self.tell(MESSAGE, message_event(fresh))
 
     def _became_quiet(self) -> None:
+        if self._look_call is not None:  # it has drawn since the last look: an answer goes on, or has just ended
+            self._look_call.cancel()
+            self._look()
+            if self._quiet.waits:
+                return
         self._read_message()
         self._set_status("stable")
         self.on_stable()

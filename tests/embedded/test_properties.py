@@ -12,8 +12,9 @@ from twisted.internet.task import Clock
 
 from agentproxy.embedded.conversation import Conversation
 from agentproxy.embedded.formats import FORMATS
+from agentproxy.embedded.quiet import QUIET, WORK_WINDOW
 from agentproxy.embedded.screen import Screen
-from agentproxy.embedded.session import Session
+from agentproxy.embedded.session import LOOK_EVERY, Session
 
 LETTERS = "abcdefgh XYZ019-+=.,:;()é日"
 WORDS = st.text(LETTERS, min_size=1, max_size=60).map(str.strip).filter(lambda text: re.search(r"\w", text))
@@ -122,6 +123,31 @@ def test_what_was_just_drawn_counts() -> None:
     assert session.status == "stable"
     session.drawn(b"hello\r\n> ")
     assert busy(session)
+    session.stop()
+
+
+@pytest.mark.parametrize("before", [0.001, 0.024, 0.3])
+def test_an_answer_that_goes_on_just_before_the_agent_counts_as_quiet(before: float) -> None:
+    """It is not stable with half of the answer: the screen is looked at once more."""
+    clock = Clock()
+    session = Session(clock, "custom", 40, 10)
+    session.drawn(b"hello\r\n> ")
+    told: list[tuple[str, str]] = []
+    session.listeners.add(
+        lambda name, data: (
+            told.append((data["status"], session.conversation.messages[-1].content))
+            if name == "status_change"
+            else None
+        )
+    )
+    clock.advance(LOOK_EVERY)
+    session.drawn(b"\rhalf \r\n> ")
+    clock.advance(LOOK_EVERY)
+    clock.pump([QUIET - WORK_WINDOW, WORK_WINDOW - before])
+    session.drawn(b"\x1b[A\rhalf and half\r\n> ")
+    clock.pump([before, QUIET - WORK_WINDOW, WORK_WINDOW, LOOK_EVERY])
+    assert told[-1] == ("stable", "hello\nhalf and half")
+    assert ("stable", "hello\nhalf") not in told
     session.stop()
 
 
