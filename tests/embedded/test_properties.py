@@ -127,8 +127,11 @@ def test_what_was_just_drawn_counts() -> None:
 
 
 @pytest.mark.parametrize("before", [0.001, 0.024, 0.3])
-def test_an_answer_that_goes_on_just_before_the_agent_counts_as_quiet(before: float) -> None:
+def test_an_answer_that_goes_on_just_before_the_agent_counts_as_quiet(
+    before: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It is not stable with half of the answer: the screen is looked at once more."""
+    monkeypatch.setattr("agentproxy.embedded.session.LOOK_SHARE", 0)  # on a busy machine a look takes long
     clock = Clock()
     session = Session(clock, "custom", 40, 10)
     session.drawn(b"hello\r\n> ")
