@@ -9,9 +9,10 @@ from typing import Any
 from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from agentproxy.model.approval import OPEN, Approval, ApprovalState, Choice, Prompt, Rule
-from agentproxy.model.event import Event, NewEvent
+from agentproxy.model.event import NewEvent
 from agentproxy.store import journal
 from agentproxy.store.delivery_tables import approval_rules, approvals
+from agentproxy.store.journal import Entry
 from agentproxy.store.rows import micros, moment, plain, to_json
 from agentproxy.store.writer import Work
 
@@ -60,12 +61,12 @@ def keeping(one: Approval, events: Sequence[NewEvent], *, new: bool) -> Work[Non
     """Return the work that keeps an approval and writes *events*."""
     entries = [journal.entry(event) for event in events]
 
-    def work(connection: Connection) -> tuple[None, Sequence[Event]]:
+    def work(connection: Connection) -> tuple[None, Sequence[Entry]]:
         row = approval_row(one)
         connection.execute(insert(approvals), row) if new else connection.execute(
             update(approvals).where(approvals.c.id == one.id), row
         )
-        return None, journal.append(connection, entries)
+        return None, entries
 
     return work
 

@@ -183,11 +183,12 @@ class Database:
 
     async def run(self, work: Callable[[Connection], T], *, writes: bool = False) -> T:
         """Run the named statements of another file of this package, in the thread that reads or the one that writes."""
-        return await (self._write(silent(work)) if writes else self._read(work))
+        return await (self.write(silent(work)) if writes else self._read(work))
 
     async def write(self, work: Work[T]) -> T:
-        """Like :meth:`run` for statements that add to the journal: *work* returns its result and the events it added."""
-        return await self._write(work)
+        """Like :meth:`run` for statements that add to the journal: *work* returns its result and the entries to add."""
+        result, _events = await self._write(work)
+        return result
 
     @contextmanager
     def together(self) -> Iterator[None]:
@@ -205,7 +206,7 @@ class Database:
             raise Refusal(STORE_UNAVAILABLE, "the store is closed")
         return self._writer
 
-    async def _write(self, work: Work[T]) -> T:
+    async def _write(self, work: Work[T]) -> tuple[T, list[Event]]:
         return await self._open_writer().write(work)
 
     async def _read(self, work: Callable[[Connection], T]) -> T:

@@ -12,9 +12,10 @@ from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select,
 
 from agentproxy.errors import DELIVERY_NOT_FOUND, KEY_REUSED, Refusal
 from agentproxy.model.delivery import OPEN, At, Delivery, DeliveryState
-from agentproxy.model.event import Event, NewEvent
+from agentproxy.model.event import NewEvent
 from agentproxy.store import journal
 from agentproxy.store.delivery_tables import deliveries, repeats
+from agentproxy.store.journal import Entry
 from agentproxy.store.rows import micros, moment, plain, to_json
 from agentproxy.store.writer import Work
 
@@ -83,7 +84,7 @@ def adding(one: Delivery, repeat: Repeat | None, refused: Refusal | None) -> Wor
     :param refused: raised for a new one.
     """
 
-    def work(connection: Connection) -> tuple[tuple[Delivery, bool], Sequence[Event]]:
+    def work(connection: Connection) -> tuple[tuple[Delivery, bool], Sequence[Entry]]:
         known = None if repeat is None else remember(connection, repeat, one.id, one.created_at)
         if known is not None:
             return (read_one(connection, known), False), ()
@@ -93,8 +94,7 @@ def adding(one: Delivery, repeat: Repeat | None, refused: Refusal | None) -> Wor
         last = select(func.max(deliveries.c.position)).where(deliveries.c.session_id == one.session_id)
         row["position"] = (connection.execute(last).scalar() or 0) + 1
         connection.execute(insert(deliveries), row)
-        added = journal.append(connection, [journal.entry(told(one))])
-        return (read_one(connection, one.id), True), added
+        return (read_one(connection, one.id), True), [journal.entry(told(one))]
 
     return work
 
@@ -119,7 +119,7 @@ def remember(connection: Connection, repeat: Repeat, result: str, now: datetime)
 def forgetting(scope: str, key: str) -> Work[None]:
     """Return the work that forgets a key, so that its request can be made again."""
 
-    def work(connection: Connection) -> tuple[None, Sequence[Event]]:
+    def work(connection: Connection) -> tuple[None, Sequence[Entry]]:
         connection.execute(delete(repeats).where((repeats.c.scope == scope) & (repeats.c.key == key)))
         return None, ()
 
@@ -130,12 +130,12 @@ def changing(changed: Sequence[Delivery], events: Sequence[NewEvent]) -> Work[No
     """Return the work that keeps deliveries as they are now and writes *events*; raises DELIVERY_NOT_FOUND."""
     entries = [journal.entry(event) for event in events]
 
-    def work(connection: Connection) -> tuple[None, Sequence[Event]]:
+    def work(connection: Connection) -> tuple[None, Sequence[Entry]]:
         for one in changed:
             done = connection.execute(update(deliveries).where(deliveries.c.id == one.id), delivery_row(one))
             if done.rowcount != 1:
                 raise Refusal(DELIVERY_NOT_FOUND, one.id, one.session_id)
-        return None, journal.append(connection, entries)
+        return None, entries
 
     return work
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, bindparam, func, insert, select, update
 from twisted.logger import Logger
 
 from agentproxy.model.event import KINDS, Event, NewEvent
@@ -16,6 +16,13 @@ from agentproxy.store.schema import EVENT_COUNTER, counters, events, removed_eve
 log = Logger()
 ROW_BYTES = 50
 """What the numbers of an event take beside its texts, about; a size of the journal is counted with it."""
+_TAKE = (
+    update(counters)
+    .where(counters.c.name == EVENT_COUNTER)
+    .values({"value": counters.c.value + bindparam("count"), "bytes": counters.c.bytes + bindparam("size")})
+    .returning(counters.c.value)
+)
+"""Takes *count* numbers and returns the last of them."""
 strict = False
 """Whether an event of a kind that ``model/event.py`` does not name is refused, as in the tests, or logged and kept."""
 
@@ -56,10 +63,8 @@ def append(connection: Connection, entries: Sequence[Entry]) -> list[Event]:
     """
     if not entries:
         return []
-    size = sum(_size(one.row) for one in entries)
-    values = {"value": counters.c.value + len(entries), "bytes": counters.c.bytes + size}
-    taken = update(counters).where(counters.c.name == EVENT_COUNTER).values(values)
-    last: int = connection.execute(taken.returning(counters.c.value)).scalar_one()
+    added = {"count": len(entries), "size": sum(_size(one.row) for one in entries)}
+    last: int = connection.execute(_TAKE, added).scalar_one()
     first = last - len(entries) + 1
     connection.execute(insert(events), [{"number": n, **one.row} for n, one in enumerate(entries, first)])
     return [

@@ -14,6 +14,7 @@ from sqlalchemy import (
     Connection,
     Select,
     and_,
+    bindparam,
     delete,
     exists,
     false,
@@ -36,6 +37,11 @@ from agentproxy.store.trouble import StoreError
 
 _RARE = 1000
 """Sessions with one value of a tag, below which they are all looked up."""
+_READ = select(sessions).where(sessions.c.id == bindparam("wanted"))
+_CHANGE = update(sessions).where(sessions.c.id == bindparam("wanted"))
+_LIFE = and_(incarnations.c.session_id == bindparam("wanted"), incarnations.c.number == bindparam("wanted_number"))
+_READ_LIFE = select(incarnations).where(_LIFE)
+_CHANGE_LIFE = update(incarnations).where(_LIFE)
 _LIVING = sessions.c.phase != Phase.ENDED.value
 
 
@@ -56,7 +62,7 @@ def change_session(
     if after.id != session_id:
         raise ValueError("the id of a session does not change")
     row = session_row(after, sealer, with_environment=after.environment is not before.environment)
-    connection.execute(update(sessions).where(sessions.c.id == session_id), row)
+    connection.execute(_CHANGE, {**row, "wanted": session_id})
     if after.tags != before.tags:
         connection.execute(delete(tags).where(tags.c.session_id == session_id))
         _put_tags(connection, after)
@@ -71,7 +77,7 @@ def _put_tags(connection: Connection, session: Session) -> None:
 
 def read_session(connection: Connection, session_id: str, sealer: Sealer) -> Session | None:
     """Return the session, deleted or not, or None."""
-    row = connection.execute(select(sessions).where(sessions.c.id == session_id)).one_or_none()
+    row = connection.execute(_READ, {"wanted": session_id}).one_or_none()
     return None if row is None else session_of(row, sealer)
 
 
@@ -160,14 +166,14 @@ def change_incarnation(
     connection: Connection, session_id: str, number: int, changes: Mapping[str, Any], sealer: Sealer
 ) -> Incarnation:
     """Write *changes* (field names of :class:`Incarnation`) and return the incarnation as it is then."""
-    here = and_(incarnations.c.session_id == session_id, incarnations.c.number == number)
-    row = connection.execute(select(incarnations).where(here)).one_or_none()
+    here = {"wanted": session_id, "wanted_number": number}
+    row = connection.execute(_READ_LIFE, here).one_or_none()
     if row is None:
         raise StoreError(f"session {session_id} has no incarnation {number}")
     after = replace(incarnation_of(row, sealer), **changes)
     if (after.session_id, after.number) != (session_id, number):
         raise ValueError("the session and the number of an incarnation do not change")
-    connection.execute(update(incarnations).where(here), incarnation_row(after, sealer))
+    connection.execute(_CHANGE_LIFE, {**incarnation_row(after, sealer), **here})
     return after
 
 

@@ -17,7 +17,8 @@ from agentproxy.model.message import Message
 from agentproxy.model.search import SessionPage, SessionQuery
 from agentproxy.model.session import Incarnation, Session
 from agentproxy.store import journal, lives, retention, transcripts
-from agentproxy.store.database import Database, listen, silent
+from agentproxy.store.database import Database, listen
+from agentproxy.store.journal import Entry
 
 
 class Store(Database):
@@ -37,12 +38,12 @@ class Store(Database):
         """
         entries = [journal.entry(event) for event in events]
 
-        def work(connection: Connection) -> tuple[list[Event], Sequence[Event]]:
+        def work(connection: Connection) -> tuple[None, Sequence[Entry]]:
             lives.add_session(connection, session, self._sealer)
-            added = journal.append(connection, entries)
-            return added, added
+            return None, entries
 
-        return await self._write(work)
+        _none, added = await self._write(work)
+        return added
 
     async def change_session(
         self, session_id: str, changes: Mapping[str, Any], events: Sequence[NewEvent] = ()
@@ -53,10 +54,8 @@ class Store(Database):
         """
         entries, now = [journal.entry(event) for event in events], datetime.now(UTC)
 
-        def work(connection: Connection) -> tuple[tuple[Session, list[Event]], Sequence[Event]]:
-            session = lives.change_session(connection, session_id, changes, now, self._sealer)
-            added = journal.append(connection, entries)
-            return (session, added), added
+        def work(connection: Connection) -> tuple[Session, Sequence[Entry]]:
+            return lives.change_session(connection, session_id, changes, now, self._sealer), entries
 
         return await self._write(work)
 
@@ -82,15 +81,16 @@ class Store(Database):
 
         :raises StoreError: the session has one with its number.
         """
-        await self._write(silent(lambda connection: lives.add_incarnation(connection, incarnation, self._sealer)))
+        await self.run(lambda connection: lives.add_incarnation(connection, incarnation, self._sealer), writes=True)
 
     async def change_incarnation(self, session_id: str, number: int, changes: Mapping[str, Any]) -> Incarnation:
         """Change fields of an incarnation, named as in :class:`Incarnation`.
 
         :raises StoreError: there is no such incarnation.
         """
-        return await self._write(
-            silent(lambda connection: lives.change_incarnation(connection, session_id, number, changes, self._sealer))
+        return await self.run(
+            lambda connection: lives.change_incarnation(connection, session_id, number, changes, self._sealer),
+            writes=True,
         )
 
     async def incarnations(self, session_id: str) -> list[Incarnation]:
@@ -107,7 +107,8 @@ class Store(Database):
         """Add events to the journal and return them with their numbers."""
         if not events:
             return []
-        return await self._open_writer().append([journal.entry(event) for event in events])
+        _none, added = await self._open_writer().append([journal.entry(event) for event in events])
+        return added
 
     async def events(self, session_id: str | None, after: int, limit: int, kinds: Sequence[str] = ()) -> list[Event]:
         """Return at most *limit* events with numbers above *after*, oldest first.
@@ -133,7 +134,7 @@ class Store(Database):
 
     async def remove_some(self, bounds: retention.Bounds) -> retention.Removed:
         """Remove a little of what is out of *bounds*, oldest first."""
-        return await self._write(silent(lambda connection: retention.step(connection, bounds)))
+        return await self.run(lambda connection: retention.step(connection, bounds), writes=True)
 
     async def journal_size(self) -> int:
         """Return the bytes of the journal's events, about."""
@@ -165,11 +166,11 @@ class Store(Database):
         return await self._tell(lambda it: transcripts.settle(it, session_id, incarnation, now))
 
     async def _tell(self, work: Callable[[Connection], list[NewEvent]]) -> list[Event]:
-        def written(connection: Connection) -> tuple[list[Event], Sequence[Event]]:
-            added = journal.append(connection, [journal.entry(event) for event in work(connection)])
-            return added, added
+        def written(connection: Connection) -> tuple[None, Sequence[Entry]]:
+            return None, [journal.entry(event) for event in work(connection)]
 
-        return await self._write(written)
+        _none, added = await self._write(written)
+        return added
 
     async def messages(
         self, session_id: str, after: int = -1, limit: int = 1000, words: Sequence[str] = ()

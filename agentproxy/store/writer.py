@@ -1,7 +1,7 @@
 """The one thread that writes, and its group commit.
 
-What is asked for while a transaction runs shares the next one. Within it, each request has a savepoint, so that a
-wrong one does not spoil its neighbours; neighbouring appends to the journal, which cannot be wrong, share one insert.
+What is asked for while a transaction runs shares the next one. Within it, each request that has neighbours has a savepoint, so
+that a wrong one does not spoil them; what all of them add to the journal, which cannot be wrong, is one insert at the end.
 When the database itself fails, the whole group is refused and the connection thrown away; the thread then tries a
 small write every second, so that the store recovers when the disk does.
 """
@@ -13,9 +13,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import groupby
+from itertools import islice
 from typing import Any, TypeVar, cast
 
 from sqlalchemy import Connection, Engine, update
@@ -30,7 +30,8 @@ from agentproxy.store.schema import EVENT_COUNTER, counters
 from agentproxy.store.trouble import is_about_the_data, sentence, translated
 
 T = TypeVar("T")
-Work = Callable[[Connection], tuple[T, Sequence[Event]]]
+Work = Callable[[Connection], tuple[T, Sequence[Entry]]]
+"""Statements that return their result, and what is to be added to the journal."""
 GROUP = 500
 _PROBE_EVERY = 1.0  # seconds, while the database fails
 _TURN = 0.003  # seconds that answers may hold the reactor at a time; a group has hundreds
@@ -38,7 +39,7 @@ _TURN = 0.003  # seconds that answers may hold the reactor at a time; a group ha
 
 @dataclass(eq=False, slots=True)
 class _Request:
-    """One thing to write: ``work``, or only ``entries`` for the journal."""
+    """One thing to write: ``work``, or only ``entries`` for the journal; ``done`` fires with its result and its events."""
 
     done: Deferred[Any]
     work: Work[Any] | None = None
@@ -49,6 +50,8 @@ class _Request:
 class _Outcome:
     request: _Request
     result: Any = None
+    entries: Sequence[Entry] = ()
+    events: list[Event] = field(default_factory=list)
     failure: Exception | None = None
 
 
@@ -99,18 +102,13 @@ class Writer:
         await self._stopped
         self._thread.join()
 
-    def write(self, work: Work[T]) -> Deferred[T]:
-        """Run *work* in the next transaction; the Deferred fires with its result when that is committed.
+    def write(self, work: Work[T]) -> Deferred[tuple[T, list[Event]]]:
+        """Run *work* in the next transaction; the Deferred fires with its result and its events when that is committed."""
+        return self._put(_Request(Deferred(), work))
 
-        :param work: gets the connection, returns the result and the events that it added to the journal.
-        """
-        done: Deferred[T] = Deferred()
-        return self._put(_Request(done, work))
-
-    def append(self, entries: Sequence[Entry]) -> Deferred[list[Event]]:
+    def append(self, entries: Sequence[Entry]) -> Deferred[tuple[None, list[Event]]]:
         """Add *entries* to the journal in the next transaction."""
-        done: Deferred[list[Event]] = Deferred()
-        return self._put(_Request(done, entries=entries))
+        return self._put(_Request(Deferred(), entries=entries))
 
     @contextmanager
     def together(self) -> Iterator[None]:
@@ -164,22 +162,23 @@ class Writer:
 
     def _commit(self, group: list[_Request]) -> None:
         """Write one group and answer it; an empty one only tries whether the database can be written."""
-        events: list[Event] = []
         begun = time.perf_counter()
         try:
             with self._engine.connect() as connection:
                 try:
                     with connection.begin():
-                        outcomes = _written(connection, group, events) if group else _probe(connection)
-                except BaseException:
-                    connection.invalidate()
+                        outcomes = _written(connection, group) if group else _probe(connection)
+                except BaseException as error:
+                    if not _is_wrong(group, error):
+                        connection.invalidate()
                     raise
         except Exception as error:  # each request of the group is told
-            self._note(sentence(error))
-            outcomes, events = [_Outcome(request, failure=translated(error)) for request in group], []
+            self._note(None if _is_wrong(group, error) else sentence(error))
+            outcomes = [_Outcome(request, failure=translated(error)) for request in group]
         else:
             self._note(None)
         self._took(time.perf_counter() - begun)
+        events = [event for outcome in outcomes for event in outcome.events]
         told = [partial(self._committed, events)] if events else []
         self._reactor.callFromThread(self._say, [*told, *(partial(_answer, one) for one in outcomes)])
 
@@ -214,7 +213,7 @@ def _answer(outcome: _Outcome) -> None:
     if outcome.failure is not None:
         outcome.request.done.errback(outcome.failure)
     else:
-        outcome.request.done.callback(outcome.result)
+        outcome.request.done.callback((outcome.result, outcome.events))
 
 
 def _probe(connection: Connection) -> list[_Outcome]:
@@ -222,38 +221,30 @@ def _probe(connection: Connection) -> list[_Outcome]:
     return []
 
 
-def _written(connection: Connection, group: Sequence[_Request], events: list[Event]) -> list[_Outcome]:
-    """Return the outcome of each request; *events* gets what they added to the journal, in order of number."""
-    outcomes: list[_Outcome] = []
-    for is_work, neighbours in groupby(group, key=lambda request: request.work is not None):
-        if is_work:
-            outcomes += [_one(connection, request, events) for request in neighbours]
-        else:
-            outcomes += _appended(connection, list(neighbours), events)
-    return outcomes
+def _written(connection: Connection, group: Sequence[_Request]) -> list[_Outcome]:
+    """Return the outcome of each request, when all of them and their events are written."""
+    outcomes = [_one(connection, request, alone=len(group) == 1) for request in group]
+    events = iter(append(connection, [entry for one in outcomes for entry in one.entries]))
+    return [replace(one, events=list(islice(events, len(one.entries)))) for one in outcomes]
 
 
-def _one(connection: Connection, request: _Request, events: list[Event]) -> _Outcome:
-    assert request.work is not None
-    savepoint = connection.begin_nested()
+def _one(connection: Connection, request: _Request, alone: bool) -> _Outcome:
+    if request.work is None:
+        return _Outcome(request, entries=request.entries)
+    if alone:
+        return _Outcome(request, *request.work(connection))
+    connection.exec_driver_sql("SAVEPOINT request")
     try:
-        result, added = request.work(connection)
-        savepoint.commit()
+        result, entries = request.work(connection)
     except Exception as error:
         if not is_about_the_data(error):
             raise
-        savepoint.rollback()
+        connection.exec_driver_sql("ROLLBACK TO SAVEPOINT request")
         return _Outcome(request, failure=translated(error))
-    events.extend(added)
-    return _Outcome(request, result)
+    connection.exec_driver_sql("RELEASE SAVEPOINT request")
+    return _Outcome(request, result, entries)
 
 
-def _appended(connection: Connection, requests: Sequence[_Request], events: list[Event]) -> list[_Outcome]:
-    added = append(connection, [entry for request in requests for entry in request.entries])
-    events.extend(added)
-    outcomes, begin = [], 0
-    for request in requests:
-        end = begin + len(request.entries)
-        outcomes.append(_Outcome(request, added[begin:end]))
-        begin = end
-    return outcomes
+def _is_wrong(group: Sequence[_Request], error: BaseException) -> bool:
+    """Return whether a transaction failed because its only request is wrong, and the database is well."""
+    return len(group) == 1 and is_about_the_data(error)

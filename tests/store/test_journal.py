@@ -10,13 +10,15 @@ from typing import Any
 
 import pytest
 import pytest_twisted
+from sqlalchemy import Connection
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.python.threadable import isInIOThread
 
 from agentproxy.errors import SESSION_NOT_FOUND, STORE_UNAVAILABLE, Refusal
 from agentproxy.model.event import Event
 from agentproxy.model.message import Message
-from agentproxy.store import Store
+from agentproxy.store import Store, StoreError, lives
+from agentproxy.store.journal import Entry
 from tests.store.making import NOW, a_session, a_store, an_event
 
 
@@ -75,6 +77,24 @@ async def test_a_failing_request_does_not_spoil_its_neighbours(store: Store) -> 
         await wrong
     assert refused.value.kind is SESSION_NOT_FOUND
     assert (first.number, second.number) == (1, 2)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_wrong_request_that_is_alone_leaves_nothing_behind(store: Store) -> None:
+    """What it wrote before it failed is taken back, its event is not told, and the store is well."""
+    await store.add_session(a_session("one"), [])
+    with pytest.raises(StoreError):
+        await store.add_session(a_session("one"), [an_event("one")])
+
+    def half_done(connection: Connection) -> tuple[None, list[Entry]]:
+        lives.add_session(connection, a_session("two"), store.sealer)
+        raise Refusal(SESSION_NOT_FOUND)
+
+    with pytest.raises(Refusal):
+        await store.write(half_done)
+    assert (await store.session("two"), await store.events(None, 0, 9), store.healthy()) == (None, [], None)
+    [event] = await store.append([an_event()])
+    assert event.number == 1
 
 
 @pytest_twisted.ensureDeferred
