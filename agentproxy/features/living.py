@@ -5,7 +5,7 @@ The record in memory is ahead of the store by the writes under way; they are mad
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -125,11 +125,12 @@ class LivingSession:
 
     def step(self, name: str, facts: Mapping[str, Any]) -> None:
         """Record one step of a start as an event."""
-        self._recorder.tell("session.step", {"step": name, **facts}, soon=True)
+        self._recorder.tell(self._event("session.step", {"step": name, **facts}), soon=True)
 
     async def about_to_exec(self, incarnation: Incarnation) -> None:
         """Commit what is needed to find the incarnation again."""
-        self._mark_log("exec")
+        for mark in self._log_marks("exec"):
+            self._recorder.tell(mark, soon=True)
         await self._recorder.begin_life(incarnation)
 
     async def executed(self, incarnation: Incarnation) -> None:
@@ -144,7 +145,8 @@ class LivingSession:
         """Go on with the agent server that an earlier server started."""
         process = self.incarnation.pid if self.incarnation is not None else None
         self.tell("session.adopted", {"incarnation": self.record.incarnation, "pid": process})
-        self._observe(backend)
+        self._take_into_use(backend)
+        self._observe()
         self._decided.come(None)
         self.first_message.adopted()
 
@@ -176,19 +178,21 @@ class LivingSession:
             self._later(self.driver.close(), "close the connections of")
 
     def ready(self, backend: Backend) -> None:
-        """Take the agent server's address into use and begin to observe it."""
-        now = datetime.now(UTC)
-        self._mark_log("ready")
-        self.change(
-            {"phase": Phase.READY, "port": backend.port, "ready_at": now}, "session.ready", {"port": backend.port}
-        )
-        self._observe(backend)
+        """Take the agent server's address into use; observe it when that is recorded, which is what a caller waits for."""
+        changes = {"phase": Phase.READY, "port": backend.port, "ready_at": datetime.now(UTC)}
+        self.change(changes, "session.ready", {"port": backend.port}, marks=self._log_marks("ready"))
+        self._take_into_use(backend)
+        self._recorder.tried().addCallback(lambda _none: self._observe())
         self.first_message.ready()
         self._decided.come(None)
 
-    def _observe(self, backend: Backend) -> None:
+    def _take_into_use(self, backend: Backend) -> None:
         self.backend = backend
         self.driver = self._make_driver(backend)
+
+    def _observe(self) -> None:
+        if self.backend is None or self.driver is None:
+            return  # it has ended, or was left
         self.observer = self._make_observer(self.driver, self)
         self.companion.attached()
 
@@ -197,10 +201,10 @@ class LivingSession:
         self.agent_status = None
         self._stop_observing()
         self._recorder.settle()
-        self._mark_log("ended")
         now = datetime.now(UTC)
         facts = {"step": None, **ending.facts(), "sentence": ending.sentence}
-        self.change({"phase": Phase.ENDED, "ending": ending, "ended_at": now}, "session.ended", facts)
+        changes = {"phase": Phase.ENDED, "ending": ending, "ended_at": now}
+        self.change(changes, "session.ended", facts, marks=self._log_marks("ended"))
         if ending.reason in (EndReason.FAILED, EndReason.EXITED):
             self._log_end(ending)
         self._recorder.life({"ended_at": now, "ending": ending})
@@ -247,11 +251,15 @@ class LivingSession:
         """Pass on that somebody types."""
         self.companion.keys_typed()
 
-    def _mark_log(self, at: str) -> None:
-        """Write into the journal where the log stands."""
-        if self.log_size is not None:
-            facts = {"offset": self.log_size(), "incarnation": self.record.incarnation, "at": at}
-            self._recorder.tell("log.mark", facts, soon=True)
+    def _log_marks(self, at: str) -> list[NewEvent]:
+        """Return the event that says where the log stands, if there is one."""
+        if self.log_size is None:
+            return []
+        facts = {"offset": self.log_size(), "incarnation": self.record.incarnation, "at": at}
+        return [self._event("log.mark", facts)]
+
+    def _event(self, kind: str, facts: Mapping[str, Any]) -> NewEvent:
+        return NewEvent(self.record.id, kind, datetime.now(UTC), dict(facts))
 
     def agent_error(self, text: str, level: str) -> None:
         """Record an error that the agent server reports."""
@@ -272,28 +280,38 @@ class LivingSession:
         """Return a Deferred that fires when the end is recorded in memory."""
         return succeed(None) if self.record.phase is Phase.ENDED else self._over.wait()
 
-    def change(self, changes: Mapping[str, Any], kind: str, facts: Mapping[str, Any], *, soon: bool = False) -> None:
+    def change(
+        self,
+        changes: Mapping[str, Any],
+        kind: str,
+        facts: Mapping[str, Any],
+        *,
+        marks: Sequence[NewEvent] = (),
+        soon: bool = False,
+    ) -> None:
         """Change the record, now in memory and in order in the store, with an event that says so.
 
+        :param marks: events that come before it.
         :param soon: the store may have it a little later, with another write.
         """
-        changed = {**changes, "updated_at": datetime.now(UTC)}
+        event = self._event(kind, facts)
+        changed = {**changes, "updated_at": event.time}
         self.record = replace(self.record, **changed)
-        self._recorder.change(changed, NewEvent(self.record.id, kind, changed["updated_at"], dict(facts)), soon=soon)
+        self._recorder.change(changed, [*marks, event], soon=soon)
 
     async def change_for(self, changes: Mapping[str, Any], kind: str, facts: Mapping[str, Any]) -> None:
         """Change the record as somebody asked for: in memory when it is committed.
 
         :raises Refusal: STORE_UNAVAILABLE; nothing has changed.
         """
-        changed = {**changes, "updated_at": datetime.now(UTC)}
-        event = NewEvent(self.record.id, kind, changed["updated_at"], dict(facts))
+        event = self._event(kind, facts)
+        changed = {**changes, "updated_at": event.time}
         await self._recorder.commit(lambda: self._store.change_session(self.record.id, changed, [event]))
         self.record = replace(self.record, **changed)
 
     def tell(self, kind: str, facts: Mapping[str, Any]) -> None:
         """Append an event of this session."""
-        self._recorder.tell(kind, facts)
+        self._recorder.tell(self._event(kind, facts))
 
     def written(self) -> Deferred[None]:
         """Return a Deferred that fires when everything reported so far has been written, or waits for the store."""

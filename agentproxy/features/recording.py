@@ -7,9 +7,8 @@ written when the store can be written again. What a caller asked for is refused 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -65,24 +64,23 @@ class Recorder:
 
     # -- what the server records
 
-    def change(self, changes: Mapping[str, Any], event: NewEvent, *, soon: bool = False) -> None:
-        """Change fields of the session, with the event that says so.
+    def change(self, changes: Mapping[str, Any], events: Sequence[NewEvent], *, soon: bool = False) -> None:
+        """Change fields of the session, with the events that say so.
 
         :param soon: it may wait a little for another write.
         """
 
         def owe() -> None:
             self._owed.changes.update(changes)
-            self._owed.events.append(event)
+            self._owed.events.extend(events)
 
-        self._background(lambda: self._store.change_session(self._session_id, changes, [event]), owe, soon=soon)
+        self._background(lambda: self._store.change_session(self._session_id, changes, events), owe, soon=soon)
 
-    def tell(self, kind: str, facts: Mapping[str, Any], *, soon: bool = False) -> None:
+    def tell(self, event: NewEvent, *, soon: bool = False) -> None:
         """Append an event.
 
         :param soon: it may wait a little for another write.
         """
-        event = NewEvent(self._session_id, kind, datetime.now(UTC), dict(facts))
         self._background(lambda: self._store.append([event]), lambda: self._owed.events.append(event), soon=soon)
 
     def revise(self, message: Message) -> None:

@@ -118,12 +118,12 @@ class Sessions(VisibleSessions):
         await living.decided()
         if living.left:
             raise Refusal(SHUTTING_DOWN, session_id=living.record.id)
+        await living.written()
         if living.record.ending is not None:
-            await living.written()
             raise start_refusal(living.record.id, living.record.ending)
         if wait is Wait.STABLE and living.until_stable is not None:
             await living.until_stable()
-        await living.written()
+            await living.written()
         return self._show(living.record)
 
     # -- changing

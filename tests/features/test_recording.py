@@ -55,13 +55,13 @@ async def test_what_was_reported_meanwhile_is_written_afterwards(made: tuple[Sto
     store, recorder = made
     await prepare(store, recorder)
     async with failing(tmp_path):
-        recorder.tell("session.step", {"step": "listen"})
-        recorder.change({"phase": Phase.READY}, an_event(port=9000))
+        recorder.tell(an_event("one", "session.step", step="listen"))
+        recorder.change({"phase": Phase.READY}, [an_event(port=9000)])
         for text in ("Wel", "Welcome"):
             say(recorder, 0, text)
         say(recorder, 1, "hello", "user")
         recorder.settle()
-        recorder.tell("agent.status", {"status": "stable"})
+        recorder.tell(an_event("one", "agent.status", status="stable"))
         recorder.life({"ended_at": NOW})
         await recorder.tried()
         with pytest.raises(Refusal, match="lock") as refused:
@@ -77,7 +77,7 @@ async def test_what_was_reported_meanwhile_is_written_afterwards(made: tuple[Sto
     assert [one.ended_at for one in await store.incarnations("one")] == [NOW]
     kinds = [one.kind for one in await store.events("one", 0, 99)]
     assert kinds == ["session.step", "session.ready", "agent.status", "message.started", "message", "message"]
-    recorder.tell("agent.status", {"status": "running"})
+    recorder.tell(an_event("one", "agent.status", status="running"))
     await recorder.committed()
     assert len(await store.events("one", 0, 99)) == len(kinds) + 1
     await store.close()
@@ -106,7 +106,7 @@ async def test_what_is_kept_is_bounded(made: tuple[Store, Recorder], tmp_path: P
     await prepare(store, recorder)
     async with failing(tmp_path):
         for number in range(EVENTS_OWED + 50):
-            recorder.tell("agent.error", {"message": str(number), "level": "error"})
+            recorder.tell(an_event("one", "agent.error", message=str(number), level="error"))
         await recorder.tried()
     await recorder.committed()
     told = [one.data["message"] for one in await store.events("one", 0, 2 * EVENTS_OWED)]
@@ -122,7 +122,7 @@ async def test_events_that_wait_for_one_write_are_written_together(made: tuple[S
     took: list[float] = []
     store.on_effort(took.append)
     for number in range(10):
-        recorder.tell("agent.error", {"message": str(number), "level": "error"})
+        recorder.tell(an_event("one", "agent.error", message=str(number), level="error"))
     await recorder.committed()
     assert [one.data["message"] for one in await store.events("one", 0, 99)] == [str(number) for number in range(10)]
     assert len(took) == 2
@@ -138,11 +138,11 @@ async def test_what_the_store_does_not_take_holds_nothing_up(made: tuple[Store, 
     recorder.continue_life()  # one that the store does not know
     async with failing(tmp_path):
         recorder.life({"ended_at": NOW})
-        recorder.tell("agent.status", {"status": "stable"})
+        recorder.tell(an_event("one", "agent.status", status="stable"))
         await recorder.tried()
     await recorder.committed()
     recorder.check()
-    recorder.tell("agent.status", {"status": "running"})
+    recorder.tell(an_event("one", "agent.status", status="running"))
     await recorder.committed()
     assert [one.data["status"] for one in await store.events("one", 0, 9)] == ["stable", "running"]
     await store.close()
@@ -156,7 +156,7 @@ async def test_a_start_that_ends_before_its_process_has_no_life_to_record(made: 
     await store.add_session(a_session(phase=Phase.STARTING), [])
     with capturedLogs() as logged:
         recorder.life({"ended_at": NOW})
-        recorder.change({"phase": Phase.ENDED}, an_event())
+        recorder.change({"phase": Phase.ENDED}, [an_event()])
         await recorder.committed()
     assert [one["log_format"] for one in logged] == []
     session = await store.session("one")
