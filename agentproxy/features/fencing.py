@@ -13,9 +13,13 @@ from agentproxy.config import Config
 from agentproxy.config.secret_files import secret_directories, secret_files
 from agentproxy.runtime import isolation, networks
 from agentproxy.runtime.isolation import Bubblewrap, Isolation
-from agentproxy.runtime.unix_users import Users
+from agentproxy.runtime.unix_users import AsOwner, Users
 
 log = Logger()
+UNREADABLE = (
+    "sessions.isolation: user needs a server that every user can read, because agent servers run as their owner's; "
+    "install it elsewhere, such as in /opt/agentproxy"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,10 @@ async def put_up(config: Config, file: Path | None, has_door: bool) -> Fence:
     users = Users(config.data_dir, hidden, wanted.first_unix_user)
     fence = isolation.resolve(wanted.isolation, hidden, users, secret=secret_files(config, file))
     sockets = config.runtime_dir if config.agent_server_listen == "unix" else None
+    if isinstance(fence, AsOwner) and has_door:
+        why = await deferToThread(fence.obstacle)
+        if why is not None:
+            raise ValueError(f"{UNREADABLE}: {why}")
     if not isinstance(fence, Bubblewrap):
         return Fence(fence, sockets)
     why = await deferToThread(fence.obstacle)

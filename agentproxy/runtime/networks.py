@@ -105,5 +105,5 @@ def _trial(argv: tuple[str, ...]) -> str | None:
         done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=TRIAL, cwd=Path("/"))
     except (OSError, subprocess.TimeoutExpired) as error:
         return str(error)
-    said = done.stderr.decode("utf-8", "replace").strip().split("\n")
+    said = [line.strip() for line in done.stderr.decode("utf-8", "replace").strip().split("\n")]
     return None if done.returncode == 0 else " ".join(said[-2:]) or f"status {done.returncode}"

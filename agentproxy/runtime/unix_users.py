@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import stat
+import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from pathlib import Path
 
 from twisted.internet.threads import deferToThread
 
+from agentproxy.runtime.networks import trial
 from agentproxy.runtime.steps import StepFailed
 
 FILE = "unix-users.json"
@@ -33,7 +35,7 @@ class Users:
     def __init__(self, directory: Path, roots: Sequence[Path], first: int) -> None:
         self._path = directory / FILE
         self.roots = tuple(roots)
-        self._first = first
+        self.first = first
         self._lock = threading.Lock()
         self._ids: dict[str, int] | None = None
 
@@ -46,7 +48,7 @@ class Users:
             if self._ids is None:
                 self._ids = json.loads(self._path.read_text(encoding="utf-8")) if self._path.exists() else {}
             if owner not in self._ids:
-                self._ids[owner] = max(self._ids.values(), default=self._first - 1) + 1
+                self._ids[owner] = max(self._ids.values(), default=self.first - 1) + 1
                 self._write(self._ids)
             return self._ids[owner]
 
@@ -94,9 +96,16 @@ class AsOwner:
         owner: str = "",
     ) -> tuple[str, ...]:
         """Return ``argv`` as the owner's user."""
-        uid = self.users.of(owner)
+        return self._as(self.users.of(owner), argv)
+
+    def _as(self, uid: int, argv: tuple[str, ...]) -> tuple[str, ...]:
         words = (f"--reuid={uid}", f"--regid={uid}", "--clear-groups", "--no-new-privs", "--bounding-set=-all")
         return (self.program, *words, "--inh-caps=-all", "--", *argv)
+
+    def obstacle(self) -> str | None:
+        """Return why an owner's user could not run our own agent server, None when it can. Blocking."""
+        # Isolated from the server's environment, which sessions do not have.
+        return trial(self._as(self.users.first, (sys.executable, "-I", "-m", "agentproxy.embedded", "--help")))
 
 
 def open_the_way(path: Path, root: Path) -> None:

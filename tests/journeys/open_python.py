@@ -21,14 +21,21 @@ def readable(path: Path) -> bool:
 def find_open_python(directory: Path) -> str:
     """Return the tests' own Python, or one like it that is made below *directory* from the system's."""
     packages = [Path(one) for one in site.getsitepackages()]
+    if not all(readable(one) for one in (*packages, ROOT)):
+        pytest.skip("another user cannot read what this Python has installed")
     if readable(Path(sys.executable).resolve().parent):
         return sys.executable
-    version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    system = Path(f"/usr/bin/python{version}")
-    if not system.exists() or not all(readable(one) for one in (*packages, ROOT)):
+    system = Path(f"/usr/bin/python{sys.version_info.major}.{sys.version_info.minor}")
+    if not system.exists():
         pytest.skip("no Python here that another user may run")
+    return make_python(directory, os.fspath(system))
+
+
+def make_python(directory: Path, origin: str) -> str:
+    """Return a Python like another one, made in *directory*, that imports what the tests' own Python has installed."""
     made = directory / "python"
-    subprocess.run([system, "-m", "venv", "--without-pip", made], check=True, timeout=60)
-    lines = [os.fspath(ROOT), *map(os.fspath, packages)]
+    subprocess.run([origin, "-m", "venv", "--without-pip", made], check=True, timeout=60)
+    lines = [os.fspath(ROOT), *site.getsitepackages()]
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
     (made / "lib" / f"python{version}" / "site-packages" / "all.pth").write_text("\n".join(lines) + "\n")
     return str(made / "bin" / "python")

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.journeys.open_python import find_open_python
+from tests.journeys.open_python import find_open_python, make_python
 from tests.journeys.people import KEYS, GuardedDaemon
 from tests.waiting import wait_for
 
@@ -364,3 +364,13 @@ def test_a_fence_that_cannot_be_had_is_refused_at_the_start(
         environment["PATH"] = str(tmp_path / "bin")
     with pytest.raises(AssertionError, match=sentence):
         GuardedDaemon(tmp_path, environment).stop()
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="only root can become other users")
+def test_users_of_their_own_need_a_server_that_they_can_read(tmp_path: Path) -> None:
+    """No agent server could start, so the server does not; it says what to do."""
+    private = tmp_path / "private"
+    private.mkdir(mode=0o700)
+    with pytest.raises(AssertionError, match="install it elsewhere, such as in /opt/agentproxy: ") as refused:
+        FencedDaemon(tmp_path, "user", python=make_python(private, sys.executable)).stop()
+    assert "No module named 'agentproxy'" in str(refused.value)
