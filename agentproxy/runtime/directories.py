@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import shutil
 import stat
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,9 +92,13 @@ def _make(directory: SessionDirectory) -> None:
 
 
 def _try_writing(place: Path) -> None:
-    with tempfile.NamedTemporaryFile(dir=place, prefix=".writable-") as probe:
-        probe.write(b"\0" * 4096)
-        probe.flush()
+    probe = place / f".writable-{secrets.token_hex(8)}"
+    descriptor = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    try:
+        os.write(descriptor, bytes(4096))
+    finally:
+        os.close(descriptor)
+        probe.unlink(missing_ok=True)
 
 
 def _remove(root: Path) -> None:
