@@ -11,6 +11,8 @@ import contextlib
 import ctypes
 import os
 from collections.abc import Iterator
+from functools import cache
+from typing import Any
 
 _SYS_CLONE3 = 435
 """On every architecture: calls that are so young have one number."""
@@ -41,10 +43,8 @@ def fork_beside(cgroup: str | None) -> int:
 
 def _clone(wanted: ctypes.Array[ctypes.c_uint64]) -> int:
     python = ctypes.pythonapi
-    call = ctypes.PyDLL(None, use_errno=True).syscall  # keeps the interpreter's lock, so the child has it
-    call.restype = ctypes.c_long
     python.PyOS_BeforeFork()
-    pid = int(call(ctypes.c_long(_SYS_CLONE3), wanted, ctypes.c_size_t(ctypes.sizeof(wanted))))
+    pid = int(_system_call()(ctypes.c_long(_SYS_CLONE3), wanted, ctypes.c_size_t(ctypes.sizeof(wanted))))
     if pid == 0:
         python.PyOS_AfterFork_Child()
         return 0
@@ -55,6 +55,15 @@ def _clone(wanted: ctypes.Array[ctypes.c_uint64]) -> int:
     return pid
 
 
+@cache
+def _system_call() -> Any:
+    """Return the C library's ``syscall``, called with the interpreter's lock, so that the child has it."""
+    call = ctypes.PyDLL(None, use_errno=True).syscall
+    call.restype = ctypes.c_long
+    return call
+
+
+@cache
 def _place_of_thread_id() -> int:
     """Return the address at which the C library keeps the id of this thread, which it has told the kernel."""
     place = ctypes.c_void_p()
