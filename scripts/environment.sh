@@ -58,7 +58,7 @@ ensure_environment() {
     wanted=$("$PYTHON" -VV; cat "$ROOT/setup.py"; echo "$ROOT")
     if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
         echo "agentproxy: installing into $VENV (once; this takes a minute) ..." >&2
-        "$PYTHON" -m pip install --quiet --disable-pip-version-check --editable "$ROOT${extras:+[$extras]}" ||
+        "$PYTHON" -m pip install --quiet --disable-pip-version-check --use-pep517 --editable "$ROOT${extras:+[$extras]}" ||
             die "the installation failed; the messages above say why. Run the command again when it is mended."
         echo "$wanted" >"$stamp"
     fi
