@@ -16,6 +16,7 @@ import psycopg
 import pytest
 
 from agentproxy.client import Client, Refused
+from tests.bubblewrap import needs_bubblewrap
 from tests.daemon import Daemon
 from tests.store import postgresql
 from tests.waiting import wait_for
@@ -63,7 +64,7 @@ def test_minimal(start: Start) -> None:
     assert "You said: hello" in client.ask(session.session_id, "hello")
 
 
-@pytest.mark.skipif(shutil.which("bwrap") is None, reason="bubblewrap is not installed")
+@needs_bubblewrap
 def test_a_team_with_github(start: Start) -> None:
     """Nobody comes in without a key or a log-in; a log-in goes to GitHub with our client id and comes back to our name only."""
     daemon = start("team-github.yaml", GITHUB_CLIENT_ID="id-of-the-app", GITHUB_CLIENT_SECRET="secret")

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from tests.bubblewrap import bubblewrap_runs, needs_bubblewrap
 from tests.journeys.open_python import find_open_python, make_python
 from tests.journeys.people import KEYS, GuardedDaemon
 from tests.waiting import wait_for
@@ -24,14 +25,6 @@ HOSTILE = Path(__file__).parent.parent / "fakes" / "hostile.py"
 GONE = {"FileNotFoundError", "PermissionError", "NotADirectoryError"}
 SECRET = "alices-secret"
 ORDINARY = 64_321
-
-
-def bubblewrap_runs(*more: str) -> bool:
-    """Return whether bubblewrap is installed and may make namespaces here."""
-    if shutil.which("bwrap") is None:
-        return False
-    words = ["--unshare-pid", "--unshare-ipc", *more, "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "true"]
-    return subprocess.run(["bwrap", *words], capture_output=True, timeout=30).returncode == 0
 
 
 def network_can_be_had() -> bool:
@@ -43,7 +36,6 @@ def network_can_be_had() -> bool:
     )
 
 
-needs_bubblewrap = pytest.mark.skipif(not bubblewrap_runs(), reason="bubblewrap is missing or may not make namespaces")
 needs_network = pytest.mark.skipif(not network_can_be_had(), reason="slirp4netns or /dev/net/tun is missing")
 
 
