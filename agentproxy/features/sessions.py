@@ -118,9 +118,10 @@ class Sessions(VisibleSessions):
         await living.decided()
         if living.left:
             raise Refusal(SHUTTING_DOWN, session_id=living.record.id)
+        ending = living.record.ending  # as it was decided: one that was ready may end while that is written
         await living.written()
-        if living.record.ending is not None:
-            raise start_refusal(living.record.id, living.record.ending)
+        if ending is not None:
+            raise start_refusal(living.record.id, ending)
         if wait is Wait.STABLE and living.until_stable is not None:
             await living.until_stable()
             await living.written()

@@ -173,7 +173,8 @@ class Writer:
                         connection.invalidate()
                     raise
         except Exception as error:  # each request of the group is told
-            self._note(None if _is_wrong(group, error) else sentence(error))
+            if not _is_wrong(group, error):
+                self._note(sentence(error))
             outcomes = [_Outcome(request, failure=translated(error)) for request in group]
         else:
             self._note(None)
