@@ -29,6 +29,8 @@ from agentproxy.runtime.watching import Watch, read_start_ticks
 log = Logger()
 ROTATION = 10.0
 """Seconds between two looks at the size of a log."""
+LAST_LINES = 50
+"""Lines of output that the end of a session shows."""
 
 
 class Inputs(Protocol):
@@ -116,14 +118,10 @@ class Life:
         sentence: str,
         step: str,
         status: ExitStatus | None = None,
-        output: tuple[str, ...] | None = None,
+        output: tuple[str, ...] = (),
         code: str = START_FAILED.code,
     ) -> None:
-        lines = self._last_lines() if output is None else output
-        self.machine.finish(Ending(EndReason.FAILED, sentence, step, status, lines, code))
-
-    def _last_lines(self) -> tuple[str, ...]:
-        return self.plan.log.last_lines(50) if self.holdings.watch is not None else ()
+        self.machine.finish(Ending(EndReason.FAILED, sentence, step, status, output, code))
 
     def _report(self, step: str, **facts: Any) -> None:
         self.step = step
@@ -221,17 +219,15 @@ class Life:
         )
 
     def _process_ended(self, status: ExitStatus) -> None:
-        lines = self._last_lines()
         if self.phase is Phase.READY:
             sentence = f"the agent server ended by itself: {status.sentence()}"
-            self.machine.finish(Ending(EndReason.EXITED, sentence, None, status, lines))
+            self.machine.finish(Ending(EndReason.EXITED, sentence, None, status))
         else:
             sentence = f"the agent server ended before it answered: {status.sentence()}"
-            self._fail(sentence, self.step, status, lines)
+            self._fail(sentence, self.step, status)
 
     def _expire(self) -> None:
-        sentence = f"its time of {self.plan.wall_seconds:g} s is over"
-        self.machine.finish(Ending(EndReason.EXPIRED, sentence, output=self._last_lines()))
+        self.machine.finish(Ending(EndReason.EXPIRED, f"its time of {self.plan.wall_seconds:g} s is over"))
 
     # -- the phases
 
@@ -340,6 +336,7 @@ class Life:
                 self._start.cancel()
                 await self._start
             await self._end_processes()
+            await self._hear_last_words()
             await self.holdings.give_back()
         finally:
             self.machine.gone()
@@ -348,6 +345,15 @@ class Life:
         status = await self.holdings.end_processes(kindly=not self.hurried)
         if status is not None and self.ending is not None and self.ending.exit is None:
             self.ending = replace(self.ending, exit=status)
+
+    async def _hear_last_words(self) -> None:
+        """Read what the agent server printed last, unless somebody wanted its end."""
+        ending = self.ending
+        if ending is None or ending.reason is EndReason.STOPPED or ending.output or self.holdings.watch is None:
+            return
+        pool = self.ground.reactor.getThreadPool()
+        lines = await deferToThreadPool(self.ground.reactor, pool, self.plan.log.last_lines, LAST_LINES)
+        self.ending = replace(ending, output=lines)
 
     def hurry(self) -> None:
         """Kill the agent server's group now, without grace; what else is left is ended on the way down."""
