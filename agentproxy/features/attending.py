@@ -23,7 +23,7 @@ from agentproxy.features.queue_terms import Terms
 from agentproxy.features.queueing import MessageQueue
 from agentproxy.features.turn_ends import WORKING
 from agentproxy.model.attention import ASKING, Attention, Kind, last_rows
-from agentproxy.model.delivery import Delivery, DeliveryState
+from agentproxy.model.delivery import WAITING, Delivery, DeliveryState
 from agentproxy.model.message import Message
 from agentproxy.model.principal import Principal
 from agentproxy.model.session import AgentStatus, EndReason, Phase, Session
@@ -329,24 +329,32 @@ class House:
         one = await self.deliveries.first(living.record.id, sender, wish.message, last=wish.oneshot)
 
         async def tell() -> None:
-            outcome, reason = await self._fate(one, within)
-            living.first_message.record_outcome(outcome, reason)
+            fate = await self._fate(living, one, within)
+            if fate is not None:
+                living.first_message.record_outcome(*fate)
 
         living.first_message.follow = tell
 
-    async def _fate(self, one: Delivery, within: float) -> tuple[str, str]:
+    async def _fate(self, living: LivingSession, one: Delivery, within: float) -> tuple[str, str] | None:
+        """Return what became of a first message and why, None when the next server decides that."""
         known = await self.deliveries.wait(one, "delivered", within)
-        attendant = self.of(one.session_id)
         if known.state is DeliveryState.TYPING:
             known = await self.deliveries.wait(known, "delivered", 2 * SEND_DEADLINE)
+        if living.left and known.state in WAITING:
+            return None
         if known.state is DeliveryState.ACCEPTED:
-            why = attendant.watcher.sentence() if attendant is not None else "the session ended"
-            known = await self.deliveries.expire(known, f"{why}, after {within:g} s")
+            known = await self.deliveries.expire(known, self._why_not_taken(living, within))
         if known.state in (DeliveryState.DELIVERED, DeliveryState.ANSWERED):
             return "delivered", ""
         return (
             "uncertain" if known.state in (DeliveryState.UNCERTAIN, DeliveryState.TYPING) else "undeliverable"
         ), known.reason
+
+    def _why_not_taken(self, living: LivingSession, within: float) -> str:
+        attendant = self.of(living.record.id)
+        if attendant is None or attendant.living is not living:
+            return "the session ended before its agent took it"
+        return f"{attendant.watcher.sentence()}, after {within:g} s"
 
     def direct(self, caller: Principal, session_id: str, kind: str, *, guarded: bool) -> Deferred[None]:
         """Return a Deferred that fires when a message that comes past the queue may go on; see :meth:`Attendant.direct`."""

@@ -77,6 +77,7 @@ class Watcher:
         self._driver: AgentServerDriver | None = None
         self._observer: Observer | None = None
         self._listeners: list[Callable[[], None]] = []
+        self._waits: list[Callable[[], None]] = []
         self._told: Attention | None = None
         self._working_since: float = clock.seconds()
         self._timer: IDelayedCall | None = None
@@ -123,7 +124,7 @@ class Watcher:
     def when(self, condition: Callable[[], bool]) -> Deferred[None]:
         """Return a Deferred that fires when *condition* is true, looked at after each change; cancel to forget it.
 
-        It fails with SESSION_ENDED when the session ends first.
+        It fails with SESSION_ENDED when the session ends first, or is left to the next server.
         """
 
         def look() -> None:
@@ -135,11 +136,11 @@ class Watcher:
                 waiting.callback(None)
 
         def forget() -> None:
-            if look in self._listeners:
-                self._listeners.remove(look)
+            if look in self._waits:
+                self._waits.remove(look)
 
         waiting: Deferred[None] = Deferred(lambda _: forget())
-        self._listeners.append(look)
+        self._waits.append(look)
         look()
         return waiting
 
@@ -188,6 +189,8 @@ class Watcher:
         """Watch no more."""
         self._cancel()
         self._ended = True
+        for look in list(self._waits):
+            self._call(look)
 
     def look(self) -> Deferred[None]:
         """Read the screen once; who asks while it is being read waits for the same reading."""
@@ -306,7 +309,7 @@ class Watcher:
                 self._told = self._told if self._told and not self._told.wanted else None
         self.now = attention
         self._tell_soon()
-        for listener in list(self._listeners):
+        for listener in [*self._listeners, *self._waits]:
             self._call(listener)
 
     def _call(self, listener: Callable[[], Any]) -> None:

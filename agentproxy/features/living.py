@@ -182,7 +182,9 @@ class LivingSession:
         changes = {"phase": Phase.READY, "port": backend.port, "ready_at": datetime.now(UTC)}
         self.change(changes, "session.ready", {"port": backend.port}, marks=self._log_marks("ready"))
         self._take_into_use(backend)
-        self._recorder.tried().addCallback(lambda _none: self._observe())
+        self._recorder.tried().addCallback(lambda _none: self._observe()).addErrback(
+            lambda failure: log.failure("Session {session} is not observed", failure, session=self.record.id)
+        )
         self.first_message.ready()
         self._decided.come(None)
 

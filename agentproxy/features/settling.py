@@ -11,6 +11,7 @@ from agentproxy.errors import (
     AGENT_NOT_READY,
     KINDS,
     SESSION_ENDED,
+    SHUTTING_DOWN,
     START_CANCELLED,
     START_FAILED,
     TOO_MANY_STARTS,
@@ -37,7 +38,8 @@ async def until_stable(living: LivingSession, watcher: Watcher, clock: IReactorT
     """Wait until the agent of a ready session can take a message; with a first message, until its fate is known.
 
     :param within: seconds.
-    :raises Refusal: AGENT_NOT_READY, the session lives on; or why it ended meanwhile, as :func:`start_refusal`.
+    :raises Refusal: AGENT_NOT_READY, the session lives on; SHUTTING_DOWN, it lives on without this server; or why it ended
+        meanwhile, as :func:`start_refusal`.
     """
     if living.driver is None or living.observer is None:
         raise await _ended(living)
@@ -52,12 +54,14 @@ async def until_stable(living: LivingSession, watcher: Watcher, clock: IReactorT
         if refusal.kind is not SESSION_ENDED:
             raise
         raise await _ended(living) from None
-    if living.record.phase is not Phase.READY:
+    if living.left or living.record.phase is not Phase.READY:
         raise await _ended(living)
 
 
 async def _ended(living: LivingSession) -> Refusal:
-    """Return why a session ended, when its end is recorded."""
+    """Return why a session ended, when its end is recorded, or that it was left for the next server."""
+    if living.left:
+        return Refusal(SHUTTING_DOWN, session_id=living.record.id)
     await living.when_over()
     await living.written()
     assert living.record.ending is not None

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ import pytest
 from agentproxy.model.backend import DOOR_HEADER
 from tests.agent_servers import clean_environment
 from tests.daemon import Daemon
+from tests.fakes import fake_command
 from tests.waiting import wait_for
 from tests.wire import Client
 
@@ -161,6 +164,38 @@ def test_a_planned_restart_is_not_noticed(begin: Begin, tmp_path: Path) -> None:
         assert shown(daemon, session_id)["phase"] == "ready"
     assert {process.pid for process in processes_of(tmp_path)} == before
     assert shown(daemon, session_id)["incarnation"] == 1
+
+
+def test_a_first_message_that_waits_is_left_to_the_next_server(begin: Begin, tmp_path: Path) -> None:
+    """A planned restart does not give up a message that a busy agent has not taken; who waited for the start is told."""
+    free = tmp_path / "free"
+    busy = f"until test -e {free}; do date +%N; sleep 0.1; done; exec {shlex.join(fake_command('tui'))}"
+    daemon = begin(sessions_on_shutdown="keep", allow_commands="true")
+    with ThreadPoolExecutor(2) as pool:
+        wish = {"agent": "custom", "command": ["sh", "-c", busy]}
+        with_message = pool.submit(daemon.client.post_json, "/start?wait=stable", {**wish, "message": "hello"})
+        without = pool.submit(daemon.client.post_json, "/start?wait=stable", wish)
+        wait_for("the agents work", lambda: working(daemon) == 2)
+        assert daemon.stop() == -signal.SIGTERM
+        for reply in (with_message.result(), without.result()):
+            assert (reply.status, reply.json()["code"]) == (503, "shutting_down")
+    session_id = with_message.result().json()["session_id"]
+    daemon = begin()
+    assert shown(daemon, session_id)["first_message"]["outcome"] == "uncertain"
+    free.touch()
+
+    def delivery() -> Any:
+        return daemon.client.get(f"/sessions/{session_id}/deliveries").json()["deliveries"][0]
+
+    wait_for("the message is typed", lambda: delivery()["state"] in ("delivered", "answered"))
+    said = [row[0].strip() for row in rows(tmp_path, "SELECT content FROM messages WHERE session_id = ?", session_id)]
+    assert said.count("hello") == 1
+
+
+def working(daemon: Daemon) -> int:
+    """Return how many agents are seen at work."""
+    found = daemon.client.get("/search").json()["sessions"]
+    return sum(one["agent_status"] == "running" for one in found)
 
 
 def catches_sigterm(pid: int) -> bool:

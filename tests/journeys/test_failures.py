@@ -121,8 +121,15 @@ def test_who_does_not_wait_hears_of_the_death_later(daemon: Daemon) -> None:
     shown = failing.ended(daemon, reply.json()["session_id"])
     assert shown["ending"]["reason"] == "exited"
     assert any("last words of dielater" in line for line in shown["ending"]["output"])
-    assert shown["first_message"]["outcome"] != "delivered"
+    told = wait_for("its message's fate", lambda: first_message_settled(daemon, shown["session_id"]))
+    assert told == {"outcome": "undeliverable", "reason": "the session ended before its agent took it"}
     failing.assert_nothing_left(shown["session_id"])
+
+
+def first_message_settled(daemon: Daemon, session_id: str) -> Any:
+    """Return what became of the message of a session's start, None while that is not known."""
+    told = daemon.client.get(f"/sessions/{session_id}").json()["first_message"]
+    return told if told["outcome"] != "waiting" else None
 
 
 def test_an_agent_that_never_prints(daemon: Daemon) -> None:
