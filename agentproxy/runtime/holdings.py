@@ -69,8 +69,11 @@ class Holdings:
     # -- ending
 
     def kill(self) -> None:
-        """Kill the agent server's group and the cgroup at once."""
-        if self.cgroup is not None:
+        """Kill the agent server's group and the cgroup at once, if it is launched.
+
+        One that is killed between its fork and the word of its process id never says that, and whoever launches it would wait.
+        """
+        if self.cgroup is not None and self.watch is not None:
             cgroups.kill(self.cgroup)
         self._signal_group(signal.SIGKILL)
 

@@ -16,10 +16,13 @@ import pytest
 import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 
 from agentproxy.model.session import EndReason, ExitStatus, Phase
-from agentproxy.runtime import orphans
+from agentproxy.runtime import cgroups, orphans
 from agentproxy.runtime.agent_servers import AgentapiServer, Serving
+from agentproxy.runtime.fork_server import Asked
+from agentproxy.runtime.launching import Executing, Launch
 from agentproxy.runtime.output import OutputLog
 from agentproxy.runtime.ports import Ports
 from agentproxy.runtime.start_queue import StartQueue
@@ -249,6 +252,53 @@ async def test_the_wall_time_limit_expires_a_session(tmp_path: Path) -> None:
     kit = Kit(tmp_path, Script(ANSWERING), wall_seconds=1.5)
     kit.supervisor.start()
     assert (await kit.supervisor.when_ended()).reason is EndReason.EXPIRED
+    kit.assert_nothing_left()
+
+
+SAYING = """
+import os, time
+open("begun", "x").close()
+while not os.path.exists("go"): time.sleep(0.01)
+open("said", "x").close()
+time.sleep(600)
+"""
+
+
+class Hearing(Executing):
+    """Launches a program and waits for a word that the program has to say itself, as the fork server's forks do."""
+
+    def __init__(self) -> None:
+        self.pid: int | None = None
+        self.heard = Asked()
+
+    async def launch(self, wanted: Launch) -> int:
+        self.pid = await super().launch(wanted)
+        await self.heard
+        return self.pid
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_kill_lets_the_launch_under_way_say_what_it_launched(tmp_path: Path) -> None:
+    """It is killed when it is known: killed before, it would say nothing, and the end of the server would wait for that."""
+    root = cgroups.find_root()
+    if root is None:
+        pytest.skip(cgroups.CANNOT_PROMISE)
+    launcher = Hearing()
+    kit = Kit(tmp_path, Script(SAYING))
+    kit.ground = replace(kit.ground, launcher=launcher, cgroups=cgroups.Cgroups(root))
+    kit.plan = replace(kit.plan, session_id=str(uuid.uuid4()))
+    kit.supervisor = Supervisor(kit.ground, kit.plan, Prepares(tmp_path), kit.notes)
+    kit.supervisor.start()
+    while not (tmp_path / "begun").exists():
+        await deferLater(reactor, 0.01)
+    kit.supervisor.kill_now()
+    (tmp_path / "go").touch()
+    while not (tmp_path / "said").exists():
+        assert launcher.pid is not None
+        assert os.waitid(os.P_PID, launcher.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+        await deferLater(reactor, 0.01)
+    launcher.heard.callback(launcher.pid)
+    assert (await kit.supervisor.when_ended()).reason is EndReason.STOPPED
     kit.assert_nothing_left()
 
 
