@@ -10,6 +10,7 @@ from twisted.web.http import Request
 from twisted.web.server import Site
 
 from agentproxy.web.routing import id_of
+from agentproxy.web.site import JsonRequest
 
 log = Logger()
 _LINK = re.compile(rb"/s/", re.IGNORECASE)
@@ -28,6 +29,7 @@ class LoggingSite(Site):
     """A site whose requests are told to the log, with their ids."""
 
     noisy = False
+    requestFactory = JsonRequest  # noqa: N815 - the name that twisted.web reads
 
     def log(self, request: Request) -> None:
         """Write the line of a request that has been answered."""

@@ -109,7 +109,10 @@ def _whole_path(path: str, data: bytes) -> str:
     prefix, mark, rest = path.partition("[...]")
     if not mark or rest:
         return path
-    value: Any = msgspec.json.decode(data)
+    try:
+        value: Any = msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # the rest is no JSON, or too deep to be read
+        return path
     for name in prefix.removeprefix("$").strip(".").split("."):
         value = value.get(name) if isinstance(value, dict) else None
     if isinstance(value, dict):

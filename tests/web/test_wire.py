@@ -46,6 +46,14 @@ def test_a_wrong_value_of_a_map_is_named_by_its_key() -> None:
     assert refused(b'{"environment": {"A": "1", "B": 2}}').startswith("$.environment.B: expected string")
 
 
+@pytest.mark.parametrize(
+    "rest", [b"", b', "B": ', b"}, nonsense", b'}, "user_id": "\xff"}', b', "B": ' + b'{"a":' * 5000]
+)
+def test_a_wrong_value_is_named_whatever_comes_behind_it(rest: bytes) -> None:
+    """What follows may be cut off, no JSON, no text, or nested too deep to be read."""
+    assert refused(b'{"environment": {"A": 1' + rest).startswith("$.environment[...]: expected string, got integer")
+
+
 def test_an_unknown_field_brings_the_nearest_name() -> None:
     """A misspelt field is refused and the right name offered."""
     assert refused(b'{"enviroment": {}}') == "$.enviroment: unknown field, did you mean environment?"
