@@ -65,6 +65,7 @@ def check(kitchen: Kitchen, wish: StartRequest) -> tuple[Agent, Mapping[str, Any
     :raises Refusal: INVALID_REQUEST, naming the field.
     """
     environment.check(wish.environment)
+    environment.check_value(wish.github_token or "", wish.place("github_token"))
     tags.check(wish.tags)
     for name in ("message", "description"):
         text.check(getattr(wish, name) or "", wish.place(name))

@@ -68,6 +68,17 @@ def check(environment: Mapping[str, str], path: str = "$.environment") -> None:
         raise Refusal(INVALID_REQUEST, f"{path}: longer than {TOTAL_LIMIT} bytes in all")
 
 
+def check_value(value: str, path: str) -> None:
+    """Check a value that becomes a variable of a session without being one in the request.
+
+    :param path: where it stood in the request.
+    :raises Refusal: INVALID_REQUEST, naming the path; never the value.
+    """
+    reason = _value_reason(value)
+    if reason:
+        raise Refusal(INVALID_REQUEST, f"{path}: {reason}")
+
+
 def _shown(name: str) -> str:
     return name[:80].encode("ascii", "backslashreplace").decode()
 

@@ -104,7 +104,7 @@ def wish_of(body: StartBody, values: dict[str, str]) -> StartRequest:
             ("$.tags.repository", tags.get("repository")),
         ),
         env_file=first("env_file", ("$.tags.env_file", tags.get("env_file"))),
-        github_token=params.github_token,
+        github_token=first("github_token", ("$.params.github_token", params.github_token)),
         scope=body.scope,
         team_id=body.team_id,
         description=body.description or tags.get("description"),

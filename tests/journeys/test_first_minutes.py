@@ -172,6 +172,8 @@ def test_the_end_of_the_server_is_the_end_of_its_sessions(daemon: Daemon, tmp_pa
         ('{"agnt": "demo"}', "$.agnt: unknown field, did you mean agent?"),
         ('{"environment": {"1A": "x"}}', "$.environment.1A: "),
         ('{"environment": {"LD_PRELOAD": "x"}}', "$.environment.LD_PRELOAD: "),
+        ('{"params": {"github_token": "a\\u0000b"}}', "$.params.github_token: value contains NUL"),
+        (f'{{"params": {{"github_token": "{"t" * 40_000}"}}}}', "$.params.github_token: value longer than 32768 bytes"),
         ('{"agent": "demp"}', "$.agent: "),
         ('{"scope": "team"}', "$.team_id: needed when scope is team"),
         ('{"restart": "always"}', "$.restart: expected never or resume"),
