@@ -20,7 +20,7 @@ from click.shell_completion import CompletionItem
 from agentproxy import __version__
 from agentproxy.commands import output
 from agentproxy.commands.listing import COMMANDS
-from agentproxy.config import ConfigError
+from agentproxy.config import Config, ConfigError
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +88,8 @@ def config(action: str, file: str | None) -> None:
     except ConfigError as error:
         click.echo(f"agentproxy: {error}", err=True)
         raise SystemExit(1) from error
+    if action == "check":
+        _check_agents(loaded.config)
     for warning in loaded.warnings:
         click.echo(f"warning: {warning}", err=True)
     facts = {
@@ -98,6 +100,18 @@ def config(action: str, file: str | None) -> None:
     output.show(facts, [explain(loaded, everything=action == "show").removesuffix("\n")])
     if action == "check" and not output.is_json():
         click.echo("The configuration can be used.", err=True)
+
+
+def _check_agents(config: Config) -> None:
+    """End with 1 when the agents cannot be used: what they may be is not the configuration's to know."""
+    from agentproxy.service.cannot_start import CannotStart
+    from agentproxy.service.recipes import catalogue_of
+
+    try:
+        catalogue_of(config)
+    except CannotStart as error:
+        click.echo(f"agentproxy: The configuration cannot be used:\n  {error}", err=True)
+        raise SystemExit(1) from error
 
 
 READING_THEIR_OWN = {"server": Command("Run the server in the foreground.", serve)}

@@ -178,10 +178,15 @@ def load(overlay: Mapping[str, Mapping[str, Any]] | None = None) -> Catalogue:
     :raises ValueError: a value of the overlay is wrong; the text names its path, ``agents.NAME.KEY``.
     """
     rows: dict[str, dict[str, Any]] = yaml.load(Path(__file__).with_name("catalogue.yaml").read_bytes(), _LOADER)
+    known = dict(rows)
     for name, row in (overlay or {}).items():
         rows[name] = {**rows.get(name, {}), **row}
     ordered = [*(name for name in rows if name not in LAST), *LAST]
-    return Catalogue({name: _agent(name, rows[name]) for name in ordered})
+    agents = {name: _agent(name, rows[name]) for name in ordered}
+    for name, agent in agents.items():
+        if name not in known and not agent.command:
+            raise ValueError(f"agents.{name}: {unknown('agent', name, known)}; a new one needs a command")
+    return Catalogue(agents)
 
 
 KEYS = frozenset(

@@ -10,7 +10,6 @@ from typing import Any
 from twisted.logger import Logger
 
 from agentproxy.config import Config
-from agentproxy.config.options import AgentOptions
 from agentproxy.config.overlay import overlay_of
 from agentproxy.features.fencing import Fence
 from agentproxy.features.making import Terms
@@ -91,13 +90,13 @@ def kitchen(config: Config, environ: Mapping[str, str], reactor: Any) -> Kitchen
     """Return what wishes are checked against and directories are prepared with.
 
     :param environ: the server's own; what agents see of it is configured.
-    :raises CannotStart: a value of ``agents:`` is wrong.
+    :raises CannotStart: a value of ``agents:`` is wrong, or ``default_agent`` is none of them.
     """
     wanted = config.sessions
     visible = clean(environ, wanted.pass_environment)
     host = github_host(config.auth.github.base_url)
     return Kitchen(
-        catalogue=_catalogue(config.agents),
+        catalogue=catalogue_of(config),
         directories=session_directories(config),
         homes=Homes(wanted.homes_dir or config.data_dir / "homes"),
         scripts=Scripts(config.scripts, lambda name: _which(name, visible)),
@@ -121,15 +120,18 @@ def _cloner(config: Config, host: str, visible: Mapping[str, str], reactor: Any)
     return Cloner(reactor, reactor, (setsid, git), rules, visible)
 
 
-def _catalogue(agents: Mapping[str, AgentOptions]) -> catalogue.Catalogue:
+def catalogue_of(config: Config) -> catalogue.Catalogue:
     """Return the catalogue with the configuration's ``agents:`` laid over it.
 
-    :raises CannotStart: a value is wrong; the text has its path.
+    :raises CannotStart: a value is wrong, or ``default_agent`` is none of them; the text has its path.
     """
     try:
-        return catalogue.load(overlay_of(agents))
+        found = catalogue.load(overlay_of(config.agents))
     except ValueError as error:
         raise CannotStart(str(error)) from error
+    if config.default_agent not in ("auto", *found.agents):
+        raise CannotStart(f"default_agent: {catalogue.unknown('agent', config.default_agent, found.agents)}")
+    return found
 
 
 def _which(name: str, environment: Mapping[str, str]) -> str | None:

@@ -71,6 +71,23 @@ def test_config_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert "port: expected a port from 0 to 65535, found -1" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("agents", "said"),
+    [
+        ("default_agent: claud", "default_agent: unknown agent 'claud', did you mean 'claude'?"),
+        ("agents: {gose: {resume: [-r]}}", "agents.gose: unknown agent 'gose', did you mean 'goose'?; a new one needs"),
+        ("agents: {mine: {command: [a], type: codx}}", "agents.mine.type: unknown agent type 'codx', did you mean"),
+    ],
+)
+def test_config_check_knows_the_agents(
+    agents: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What would stop the start, or every session that names no agent, is not called good."""
+    (tmp_path / "agentproxy.yaml").write_text(agents)
+    assert main(["config", "check"]) == 1
+    assert said in capsys.readouterr().err
+
+
 def test_config_show_and_defaults(capsys: pytest.CaptureFixture[str]) -> None:
     """`config show` lists everything, `config defaults` prints a file."""
     assert main(["config", "show"]) == 0
