@@ -102,6 +102,9 @@ class Daemon(Service):
             log.failure("The start failed", failure)
             sentence = f"the start failed: {failure.getErrorMessage()}"
         print(f"agentproxy: {sentence}", file=sys.__stderr__)
+        if sys.__stderr__ is None or os.path.samestat(os.fstat(sys.__stderr__.fileno()), os.stat(os.devnull)):
+            # Nobody reads that: twistd is in the background.
+            log.critical("The start failed: {sentence}", sentence=sentence)
         # twistd knows no failed start: end with our own status when everything has been stopped.
         self._reactor.addSystemEventTrigger("after", "shutdown", os._exit, 1)
         if self._reactor.running:

@@ -19,6 +19,7 @@ from tests.daemon import Daemon
 from tests.described import DescribedClient
 from tests.fakes import fake_command
 from tests.journeys.failing import assert_nothing_left
+from tests.waiting import wait_for
 
 
 @pytest.fixture(params=["agentapi", "embedded"])
@@ -141,6 +142,21 @@ def test_a_second_server_leaves_the_first_ones_data_alone(daemon: Daemon, tmp_pa
     assert second.returncode == 1
     assert "another agentproxy uses data_dir" in second.stderr
     assert daemon.client.get(f"/{session_id}/status").status == 200
+
+
+def test_in_the_background_the_log_says_why_the_start_failed(tmp_path: Path) -> None:
+    """twistd has detached from the terminal by then, so there is no other place."""
+    (tmp_path / "data").write_text("in the way")
+    log = tmp_path / "twistd.log"
+    twistd = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()"]
+    subprocess.run(
+        [*twistd, f"--pidfile={tmp_path / 'pid'}", f"--logfile={log}", "agentproxy", "-p", "0"],
+        cwd=tmp_path,
+        env=clean_environment(tmp_path, {"AGENTPROXY_DATA_DIR": str(tmp_path / "data")}),
+        check=True,
+        timeout=60,
+    )
+    wait_for("the log has the reason", lambda: "The start failed: data_dir" in log.read_text(), 20)
 
 
 def test_without_adoption_nothing_outlives_a_crash(daemon: Daemon, tmp_path: Path) -> None:
