@@ -333,7 +333,10 @@ class House:
             if fate is not None:
                 living.first_message.record_outcome(*fate)
 
-        living.first_message.follow = tell
+        async def give_up(why: str) -> None:
+            await self.deliveries.expire(one, why)
+
+        living.first_message.follow, living.first_message.give_up = tell, give_up
 
     async def _fate(self, living: LivingSession, one: Delivery, within: float) -> tuple[str, str] | None:
         """Return what became of a first message and why, None when the next server decides that."""

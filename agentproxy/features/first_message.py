@@ -21,9 +21,11 @@ class FirstMessage:
     :param record: returns the session's record.
     :param change: changes the record, with an event: fields, kind, facts.
     :ivar follow: tells what becomes of the message when it is known, None when this life has none.
+    :ivar give_up: sees to it that the message is not typed any more, for a reason.
     """
 
     follow: Callable[[], Coroutine[Any, Any, None]] | None = None
+    give_up: Callable[[str], Coroutine[Any, Any, None]] | None = None
 
     def __init__(
         self, record: Callable[[], Session], change: Callable[[Mapping[str, Any], str, Mapping[str, Any]], None]
@@ -59,9 +61,13 @@ class FirstMessage:
             )
 
     def ended(self) -> None:
-        """Say that the session ended before anybody could follow it."""
+        """Say that the session ended before anybody could follow it, and let no later life type what was said to be lost."""
         if self._following is None and self._is_waiting:
-            self.record_outcome("undeliverable", "the session ended before its agent was ready")
+            why = "the session ended before its agent was ready"
+            self.record_outcome("undeliverable", why)
+            if self.give_up is not None:
+                self._following = Deferred.fromCoroutine(self.give_up(why))
+                self._following.addErrback(self._failed)
 
     @property
     def _is_waiting(self) -> bool:

@@ -6,12 +6,14 @@ Promises: a life begins when its record is committed, whoever waits for it; noth
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
 from twisted.internet.defer import Deferred, DeferredLock, gatherResults
+from twisted.internet.defer import TimeoutError as DeadlineError
 from twisted.logger import Logger
 
 from agentproxy.errors import SESSION_NOT_FOUND, SHUTTING_DOWN, START_FAILED, Refusal
@@ -27,6 +29,9 @@ from agentproxy.store import Store, StoreError
 
 log = Logger()
 T = TypeVar("T")
+
+FATE_WITHIN = 5.0
+"""Seconds that the fate of a first message is waited for when its session has ended."""
 
 
 class Recipes(Protocol):
@@ -195,8 +200,16 @@ class Incarnations:
             return
         if self.roll.get(session_id) is known:
             await known.stop(EndReason.STOPPED, sentence)
+        await self._first_message_told(known)
         await known.written()
         known.check_committed()
+
+    async def _first_message_told(self, living: LivingSession) -> None:
+        """Wait until the life that was given a message has recorded its fate: the next one begins with the record as it is then."""
+        told = living.first_message.told()
+        if told is not None:
+            with suppress(DeadlineError):  # the store cannot be read
+                await told.addTimeout(FATE_WITHIN, self._store.clock)
 
     def ended(self, living: LivingSession) -> None:
         """Take note of an end; an agent that could not continue its conversation is started again without its resume arguments."""

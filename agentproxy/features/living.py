@@ -210,10 +210,10 @@ class LivingSession:
         if ending.reason in (EndReason.FAILED, EndReason.EXITED):
             self._log_end(ending)
         self._recorder.life({"ended_at": now, "ending": ending})
-        self.first_message.ended()
         self._decided.come(None)
         self._over.come(None)
         self.companion.gone()
+        self.first_message.ended()
         self._on_ended(self)
 
     def _log_end(self, ending: Ending) -> None:

@@ -10,6 +10,7 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,25 @@ def test_who_does_not_wait_hears_of_the_death_later(daemon: Daemon) -> None:
     told = wait_for("its message's fate", lambda: first_message_settled(daemon, shown["session_id"]))
     assert told == {"outcome": "undeliverable", "reason": "the session ended before its agent took it"}
     failing.assert_nothing_left(shown["session_id"])
+
+
+@pytest.mark.parametrize("wait", ["none", "listening"])
+def test_a_first_message_that_was_given_up_is_not_typed_after_a_restart(daemon: Daemon, wait: str) -> None:
+    """However early its session ends, its fate is in the answer and is the record of the next life, which does not type it."""
+    wish = {"command": fake_command("flood", 20, 0), "message": "hello"}
+    session_id = daemon.client.post_json(f"/start?wait={wait}", wish).json()["session_id"]
+    path = f"/sessions/{session_id}"
+    with ThreadPoolExecutor(2) as pool:
+        stopped = pool.submit(daemon.client.request, "POST", f"{path}/stop")
+        restarted = pool.submit(daemon.client.request, "POST", f"{path}/restart")
+        assert [stopped.result().status, restarted.result().status] == [200, 200]
+    assert daemon.client.get(path).json()["incarnation"] == 2
+    for reply in (stopped.result(), restarted.result(), daemon.client.get(path)):
+        assert reply.json()["first_message"]["outcome"] == "undeliverable"
+    [delivery] = daemon.client.get(f"{path}/deliveries").json()["deliveries"]
+    assert delivery["state"] == "expired"
+    assert delivery["reason"] == daemon.client.get(path).json()["first_message"]["reason"]
+    assert daemon.delete(session_id).status == 200
 
 
 def first_message_settled(daemon: Daemon, session_id: str) -> Any:
