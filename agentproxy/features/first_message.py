@@ -49,7 +49,9 @@ class FirstMessage:
 
     def ready(self) -> None:
         """Follow it: the agent server answers."""
-        if self.follow is not None:
+        if self.follow is None:
+            self.adopted()  # the start is one that an earlier server began
+        else:
             self._following = Deferred.fromCoroutine(self.follow())
             self._following.addErrback(self._failed)
 

@@ -309,12 +309,17 @@ def test_a_process_of_no_session_is_reported(begin: Begin, tmp_path: Path) -> No
 
 
 def test_starts_that_were_promised_are_finished(begin: Begin, tmp_path: Path) -> None:
-    """Sessions that were queued or starting when the server died, and whose callers had their answer, become ready."""
+    """Sessions that were queued or starting when the server died, and whose callers had their answer, become ready.
+
+    Their first messages are not said to wait any more: their deliveries say what became of them.
+    """
     first = begin(sessions_max_concurrent_starts="1")
-    promised = [first.client.post_json("/start?wait=none", {}).json()["session_id"] for _number in range(4)]
+    wish = {"message": "hello"}
+    promised = [first.client.post_json("/start?wait=none", wish).json()["session_id"] for _number in range(4)]
     crash(first)
     second = begin()
     for one in promised:
         wait_for("it is ready", lambda one=one: shown(second, one)["phase"] in ("ready", "ended"))
         assert shown(second, one)["phase"] == "ready", shown(second, one)
+        assert shown(second, one)["first_message"]["outcome"] == "uncertain"
     assert re.search(r"Sessions of the server before this one: .*(begin|rejoin)", second.log.read_text())
