@@ -225,7 +225,7 @@ class Server:
         if self._finished or self._why or self._reason == "stopped":
             return
         self._reason, self._why, self.exit_status = "failed", why, 1
-        sys.stderr.write(f"{why}\n")
+        write_log(f"{why}\n")
         self._session.warn(why)
         self._terminal.kill_all(family(os.getpid()))
 
@@ -261,13 +261,12 @@ class Server:
 
     def _print_last_words(self) -> None:
         rows = "".join(f"    {row}\n" for row in self._last_lines())
-        sys.stderr.write(
-            f"agent exited with error:\n  - ========\n{rows}    ========:\n  - exit status {self.exit_status}\n"
-        )
+        write_log(f"agent exited with error:\n  - ========\n{rows}    ========:\n  - exit status {self.exit_status}\n")
 
     def write_end(self, output: list[str], agent: dict[str, int | None]) -> None:
-        """Write the end file, when one is wanted."""
-        write_end(self._settings.end_file, self._reason, self.exit_status, agent, output)
+        """Write the end file, when one is wanted and there is room for it."""
+        with suppress(OSError):
+            write_end(self._settings.end_file, self._reason, self.exit_status, agent, output)
 
     def _claim_pid_file(self) -> None:
         if not self._settings.pid_file:
@@ -287,9 +286,15 @@ class Server:
                     path.unlink()
 
 
+def write_log(text: str) -> None:
+    """Write into the log, which is our standard error; what has no room there is lost, and nothing else is."""
+    with suppress(OSError):
+        sys.stderr.write(text)
+
+
 def say(sentence: str) -> None:
-    """Write a sentence with its time into the log, which is our standard error."""
-    sys.stderr.write(f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {sentence}\n")
+    """Write a sentence with its time into the log."""
+    write_log(f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {sentence}\n")
 
 
 def drop_dead_socket(path: str) -> None:

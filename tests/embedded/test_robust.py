@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ import pytest
 
 from tests.agent_servers import AgentServer, run_agent_server
 from tests.fakes import fake_command
+from tests.waiting import wait_for
 
 
 @pytest.fixture(scope="module")
@@ -178,3 +180,23 @@ def test_a_thousand_readers_leave_nothing(server: AgentServer) -> None:
     while descriptors() > before + 2 and time.monotonic() < end:
         server.client.get("/status")
     assert descriptors() <= before + 2
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_a_full_disk_under_the_log_keeps_no_agent(stopped: bool, tmp_path: Path) -> None:
+    """What cannot be written into the log is lost; that an agent has ended, or that it must, is not."""
+    place, end = tmp_path / "s", tmp_path / "end"
+    agent = ["sh", "-c", "exec sleep 600" if stopped else "sleep 0.3; exit 3"]
+    flags = ["server", f"--unix-socket={place}", f"--end-file={end}", "--stop-grace=100", "--", *agent]
+    with open("/dev/full", "wb") as full:
+        server = subprocess.Popen([sys.executable, "-m", "agentproxy.embedded", *flags], stderr=full)
+        try:
+            wait_for("it listens", place.exists)
+            if stopped:
+                server.terminate()
+            server.wait(20)
+            ended = json.loads(end.read_text())
+        finally:
+            server.kill()
+            server.wait()
+    assert (ended["reason"], ended["agent"]["code"]) == (("stopped", None) if stopped else ("agent_exited", 3))
