@@ -6,7 +6,6 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
 from agentproxy.features.looking import VisibleSessions
@@ -20,20 +19,45 @@ LOOK_EVERY = 0.25
 
 
 class _UntilOver:
-    """A sink that notes the end of the session, or of the caller's access to it."""
+    """A sink that notes the end of the session, of the caller's access to it, or of the server."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: IReactorTime) -> None:
         self.is_over = False
+        self._clock = clock
+        self._pause: Deferred[None] | None = None
+
+    def pause(self) -> Deferred[None]:
+        """Return a Deferred that fires after a while, or when it is over."""
+        pause: Deferred[None] = Deferred()
+        call = self._clock.callLater(LOOK_EVERY, self._wake)
+
+        def forget(result: None) -> None:
+            if call.active():
+                call.cancel()
+            return result
+
+        self._pause = pause
+        return pause.addBoth(forget)
+
+    def _wake(self) -> None:
+        pause, self._pause = self._pause, None
+        if pause is not None and not pause.called:
+            pause.callback(None)
+
+    def _end(self) -> None:
+        self.is_over = True
+        self._wake()
 
     def events(self, events: Sequence[Event]) -> None:
-        self.is_over = self.is_over or any(one.kind in (SESSION_ENDED, SESSION_DELETED) for one in events)
+        if any(one.kind in (SESSION_ENDED, SESSION_DELETED) for one in events):
+            self._end()
 
     def caught_up(self) -> None: ...
 
     def idle(self) -> None: ...
 
     def over(self, why: str) -> None:  # noqa: ARG002
-        self.is_over = True
+        self._end()
 
 
 class Logs:
@@ -65,7 +89,7 @@ class Logs:
         """
         session = await self._sessions.permitted(caller, session_id, "session.read")
         cursor = await self._streams.store.last_event_number()
-        sink = _UntilOver()
+        sink = _UntilOver(self._clock)
         feed = self._streams.open(caller, Wanted(session_id, frozenset({SESSION_ENDED, SESSION_DELETED})), cursor, sink)
         return self._followed(session_id, sink, feed.close, size, lines, session.phase is Phase.ENDED)
 
@@ -79,13 +103,10 @@ class Logs:
             while not ended:
                 ended = sink.is_over  # looked at before the last read, so that nothing printed is left out
                 if not ended:
-                    await self._pause()
+                    await sink.pause()
                 data, offset = await deferToThread(log.read_after, offset)
                 if data:
                     yield data
                     ended = False
         finally:
             close()
-
-    def _pause(self) -> Deferred[None]:
-        return deferLater(self._clock, LOOK_EVERY, lambda: None)

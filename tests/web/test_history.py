@@ -13,6 +13,7 @@ from autobahn.twisted.websocket import WebSocketClientFactory, WebSocketClientPr
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
+from agentproxy.features import following
 from agentproxy.model.attention import Attention, Kind
 from agentproxy.model.event import NewEvent
 from agentproxy.model.message import Message
@@ -292,3 +293,16 @@ async def test_the_log_is_followed_to_the_end_of_the_session(tmp_path: Path) -> 
         assert reader.text == "three\nfour\nfive\n"
         await server.store.change_session("one", {"phase": Phase.ENDED})
         assert await server.text("/sessions/one/log?follow=1&lines=0") == ""
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_followed_log_ends_at_once_with_the_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It does not wait for its next look at the file: the connections are closed soon."""
+    monkeypatch.setattr(following, "LOOK_EVERY", 600)
+    async with serving(tmp_path) as server:
+        await with_session(server)
+        server.sessions.output("one").path.write_text("one\n")
+        reader = await server.stream("/sessions/one/log?follow=1")
+        await reader.until(lambda: reader.text == "one\n")
+        server.history.close()
+        await reader.end()
