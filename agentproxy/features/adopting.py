@@ -18,6 +18,7 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
 from agentproxy.errors import Refusal
+from agentproxy.features.first_message import UNFOLLOWED, is_waiting
 from agentproxy.features.living import LivingSession
 from agentproxy.features.observing import Known
 from agentproxy.model.adoption import Alive, Course, Finding, Gone, Unproven, Verdict, judge
@@ -207,11 +208,13 @@ class Adopter:
         assert ending is not None
         await self._close(case.incarnation, case.finding, ending)
         now = datetime.now(UTC)
-        changes = {"phase": Phase.ENDED, "ending": ending, "ended_at": now, "updated_at": now}
+        changes: dict[str, Any] = {"phase": Phase.ENDED, "ending": ending, "ended_at": now, "updated_at": now}
         facts = {"step": None, **ending.facts(), "sentence": ending.sentence}
-        await self._store.change_session(
-            case.session.id, changes, [NewEvent(case.session.id, "session.ended", now, facts)]
-        )
+        events = [NewEvent(case.session.id, "session.ended", now, facts)]
+        if is_waiting(case.session):
+            changes["options"] = {**case.session.options, "first_message": UNFOLLOWED}
+            events.append(NewEvent(case.session.id, "first_message", now, UNFOLLOWED))
+        await self._store.change_session(case.session.id, changes, events)
         log.warn("Session {session} has ended ({reason}): {sentence}",
                  session=case.session.id, reason=ending.reason.value, sentence=ending.sentence)  # fmt: skip
 

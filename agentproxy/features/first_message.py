@@ -15,6 +15,18 @@ from agentproxy.model.session import Session
 log = Logger()
 
 
+UNFOLLOWED = {
+    "outcome": "uncertain",
+    "reason": "the server ended while it was on its way; its delivery says what became of it",
+}
+
+
+def is_waiting(session: Session) -> bool:
+    """Return whether the record says that the fate of the session's first message is not known yet."""
+    told: Mapping[str, str] = session.options.get("first_message") or {}
+    return told.get("outcome") == "waiting"
+
+
 class FirstMessage:
     """The first message of one session, if it has one.
 
@@ -57,24 +69,17 @@ class FirstMessage:
 
     def adopted(self) -> None:
         """Say that its fate is not known: the server that followed it has ended."""
-        if self._is_waiting:
-            self.record_outcome(
-                "uncertain", "the server ended while it was on its way; its delivery says what became of it"
-            )
+        if is_waiting(self._record()):
+            self.record_outcome(**UNFOLLOWED)
 
     def ended(self) -> None:
         """Say that the session ended before anybody could follow it, and let no later life type what was said to be lost."""
-        if self._following is None and self._is_waiting:
+        if self._following is None and is_waiting(self._record()):
             why = "the session ended before its agent was ready"
             self.record_outcome("undeliverable", why)
             if self.give_up is not None:
                 self._following = Deferred.fromCoroutine(self.give_up(why))
                 self._following.addErrback(self._failed)
-
-    @property
-    def _is_waiting(self) -> bool:
-        told: Mapping[str, str] = self._record().options.get("first_message") or {}
-        return told.get("outcome") == "waiting"
 
     def _failed(self, failure: Failure) -> None:
         """Say what became of a message that could not be delivered; a defect goes to the log."""

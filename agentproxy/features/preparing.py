@@ -62,7 +62,7 @@ class Kitchen:
 def check(kitchen: Kitchen, wish: StartRequest) -> tuple[Agent, Mapping[str, Any]]:
     """Return the agent of a wish and the options that its record keeps.
 
-    :raises Refusal: INVALID_REQUEST, naming the field.
+    :raises Refusal: INVALID_REQUEST, naming the field; START_UNAVAILABLE, the agent is not installed.
     """
     environment.check(wish.environment)
     environment.check_value(wish.github_token or "", wish.place("github_token"))
@@ -113,9 +113,8 @@ def _pick(kitchen: Kitchen, wish: StartRequest) -> tuple[Agent, bool]:
     try:
         choice = kitchen.catalogue.pick(wish.agent, kitchen.default_agent)
     except StepFailed as failure:
-        if not wish.agent:
-            raise Refusal(START_UNAVAILABLE, failure.sentence, facts={"step": failure.step}) from failure
-        raise Refusal(INVALID_REQUEST, f"{wish.place('agent')}: {failure.sentence}") from failure
+        where = f"{wish.place('agent')}: " if wish.agent else ""
+        raise Refusal(START_UNAVAILABLE, f"{where}{failure.sentence}", facts={"step": failure.step}) from failure
     return choice.agent, choice.automatic
 
 

@@ -188,8 +188,28 @@ def test_a_first_message_that_waits_is_left_to_the_next_server(begin: Begin, tmp
         return daemon.client.get(f"/sessions/{session_id}/deliveries").json()["deliveries"][0]
 
     wait_for("the message is typed", lambda: delivery()["state"] in ("delivered", "answered"))
-    said = [row[0].strip() for row in rows(tmp_path, "SELECT content FROM messages WHERE session_id = ?", session_id)]
-    assert said.count("hello") == 1
+
+    def said() -> int:
+        found = rows(tmp_path, "SELECT content FROM messages WHERE session_id = ?", session_id)
+        return [row[0].strip() for row in found].count("hello")
+
+    wait_for("the transcript has it", said)
+    assert said() == 1
+
+
+def test_the_first_message_of_a_lost_session_does_not_wait(begin: Begin, tmp_path: Path) -> None:
+    """Nobody follows it any more: the record and an event say so, and its delivery says that it was not typed."""
+    wish = {"agent": "custom", "command": ["sh", "-c", "while date +%N; do sleep 0.1; done"], "message": "hello"}
+    daemon = begin(allow_commands="true")
+    session_id = daemon.start(**wish)
+    wait_for("the agent works", lambda: working(daemon) == 1)
+    crash(daemon)
+    daemon = begin(sessions_adopt="false")
+    record = shown(daemon, session_id)
+    assert (record["ending"]["reason"], record["first_message"]["outcome"]) == ("lost", "uncertain")
+    assert daemon.client.get(f"/sessions/{session_id}/deliveries").json()["deliveries"][0]["state"] == "accepted"
+    told = daemon.client.get(f"/sessions/{session_id}/events?types=first_message&wait=0").json()["events"]
+    assert [one["data"]["outcome"] for one in told] == ["uncertain"]
 
 
 def working(daemon: Daemon) -> int:

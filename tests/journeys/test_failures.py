@@ -99,6 +99,13 @@ def test_a_program_that_is_not_there(daemon: Daemon) -> None:
     documented(daemon, "program-not-found", reply)
 
 
+def test_an_agent_that_is_not_installed(daemon: Daemon) -> None:
+    """The request is right and the server lacks something: 503, with the way to install it."""
+    reply = fail(daemon, agent="auggie")
+    assert kinds(reply) == (503, "start_unavailable", "agent")
+    assert reply.json()["details"].startswith("$.agent: auggie (")
+
+
 @pytest.mark.parametrize(("name", "command"), [
     ("dies-at-once", fake_command("die", 7, "no key in the environment")),
     ("dies-after-a-second", fake_command("dielater", 1, 3)),
