@@ -100,10 +100,12 @@ def test_a_program_that_is_not_there(daemon: Daemon) -> None:
 
 
 def test_an_agent_that_is_not_installed(daemon: Daemon) -> None:
-    """The request is right and the server lacks something: 503, with the way to install it."""
-    reply = fail(daemon, agent="auggie")
+    """The request is right and the server lacks something: 503, with the way to install it; no session is made."""
+    before = sessions_of(daemon)
+    reply = daemon.client.post_json("/start", {"agent": "auggie"})
     assert kinds(reply) == (503, "start_unavailable", "agent")
     assert reply.json()["details"].startswith("$.agent: auggie (")
+    assert sessions_of(daemon) == before
 
 
 @pytest.mark.parametrize(("name", "command"), [
