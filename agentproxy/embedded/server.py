@@ -37,7 +37,8 @@ from agentproxy.embedded.uploads import Uploads
 
 LINGER = 0.3
 """Seconds that answers in flight have when the server ends."""
-ENDED_LINES = 40
+ENDED_LINES = 50
+"""Lines of the screen that are told of an agent that has ended, as many as a failed start shows."""
 
 
 class StartError(Exception):
