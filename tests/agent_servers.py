@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import re
 import shutil
 import signal
 import socket
@@ -81,6 +82,12 @@ def clean_environment(directory: Path, extra: Mapping[str, str] | None = None) -
         "PYTHONPATH": str(_CHECKOUT),
     }
     return {**kept, **private, **(extra or {})}
+
+
+def catches_sigterm(pid: int) -> bool:
+    """Return whether a process has a handler for SIGTERM by now."""
+    found = re.search(r"^SigCgt:\s*([0-9a-f]+)$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    return found is not None and bool(int(found[1], 16) >> (signal.SIGTERM - 1) & 1)
 
 
 class AgentServer:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.agent_servers import AgentServer, run_agent_server
+from tests.agent_servers import AgentServer, catches_sigterm, run_agent_server
 from tests.fakes import fake_command
 from tests.waiting import wait_for
 
@@ -192,6 +192,7 @@ def test_a_full_disk_under_the_log_keeps_no_agent(stopped: bool, tmp_path: Path)
         server = subprocess.Popen([sys.executable, "-m", "agentproxy.embedded", *flags], stderr=full)
         try:
             wait_for("it listens", place.exists)
+            wait_for("it hears signals", lambda: catches_sigterm(server.pid) or server.poll() is not None)
             if stopped:
                 server.terminate()
             server.wait(20)

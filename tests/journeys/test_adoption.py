@@ -20,7 +20,7 @@ import psutil
 import pytest
 
 from agentproxy.model.backend import DOOR_HEADER
-from tests.agent_servers import clean_environment
+from tests.agent_servers import catches_sigterm, clean_environment
 from tests.daemon import Daemon
 from tests.fakes import fake_command
 from tests.waiting import wait_for
@@ -216,12 +216,6 @@ def working(daemon: Daemon) -> int:
     """Return how many agents are seen at work."""
     found = daemon.client.get("/search").json()["sessions"]
     return sum(one["agent_status"] == "running" for one in found)
-
-
-def catches_sigterm(pid: int) -> bool:
-    """Return whether a process has a handler for SIGTERM by now."""
-    found = re.search(r"^SigCgt:\s*([0-9a-f]+)$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
-    return found is not None and bool(int(found[1], 16) >> (signal.SIGTERM - 1) & 1)
 
 
 def test_a_server_that_is_stopped_before_it_took_over_ends_what_was_left(tmp_path: Path) -> None:
